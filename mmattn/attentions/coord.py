@@ -1,0 +1,69 @@
+from typing import Tuple
+
+import torch
+from mmcv.cnn import build_norm_layer
+from torch import Tensor, nn
+
+from ..registry import MODELS
+from .base import Attention
+
+
+@MODELS.register_module()
+class CoordAttention(Attention):
+    """Scale every position by a gate of its row and a gate of its column.
+
+    ``y = x * g_h * g_w`` with ``g_h = sigmoid(F_h f_h)`` of shape
+    ``(B, C, H, 1)``, ``g_w = sigmoid(F_w f_w)`` of shape ``(B, C, 1, W)``,
+    and ``f = hardswish(norm(F_1 z))`` for the row means and the column means
+    ``z`` of ``x`` laid end to end.
+
+    Args:
+        in_channels: C.
+        ratio: C over hidden width.
+        min_channels: Floor of the hidden width ``max(C // ratio, floor)``.
+        norm_cfg: The norm of the hidden layer; its statistics are taken over
+            rows and columns together.
+
+    Shape:
+        ``(B, C, H, W)`` to the same. Descriptor: ``(B, C, H, 1)`` and
+        ``(B, C, 1, W)``.
+
+    Source: Hou et al., "Coordinate Attention", arXiv:2103.02907, section
+        3.2; the released code for h-swish.
+    Departs: ``F_1`` runs on the two strips before they are joined, which
+        joins fewer channels (same numbers).
+
+    Raises:
+        ValueError: ``ratio`` or ``min_channels`` is not positive.
+    """
+
+    def __init__(self,
+                 in_channels: int,
+                 *,
+                 ratio: int = 32,
+                 min_channels: int = 8,
+                 norm_cfg: dict = dict(type='BN')):
+        super().__init__()
+        if ratio < 1 or min_channels < 1:
+            raise ValueError('ratio and min_channels must be at least 1, got '
+                             f'{ratio!r} and {min_channels!r}')
+        hidden = max(in_channels // ratio, min_channels)
+        self.fc1 = nn.Conv2d(in_channels, hidden, 1)
+        self.norm = build_norm_layer(norm_cfg, hidden)[1]
+        self.act = nn.Hardswish(inplace=True)
+        self.fc_h = nn.Conv2d(hidden, in_channels, 1)
+        self.fc_w = nn.Conv2d(hidden, in_channels, 1)
+
+    def extract(self, x: Tensor) -> Tuple[Tensor, Tensor]:
+        return x.mean(3, keepdim=True), x.mean(2, keepdim=True)
+
+    def transform(self, d: Tuple[Tensor, Tensor]) -> Tuple[Tensor, Tensor]:
+        rows = self.fc1(d[0])
+        columns = self.fc1(d[1]).transpose(2, 3)  # (B, C', W, 1)
+        f = self.act(self.norm(torch.cat((rows, columns), 2)))
+        rows, columns = f.split((rows.shape[2], columns.shape[2]), 2)
+        return (self.fc_h(rows).sigmoid(),
+                self.fc_w(columns.transpose(2, 3)).sigmoid())
+
+    def attend(self, x: Tensor, a: Tuple[Tensor, Tensor]) -> Tensor:
+        return x * a[0] * a[1]

@@ -1,0 +1,60 @@
+from torch import Tensor, nn
+
+from ..links import ContextLink
+from ..registry import MODELS
+from .base import Attention, hidden_channels
+
+
+@MODELS.register_module()
+class GC(Attention):
+    """Add to every position one vector read off where the map looks.
+
+    ``y = x + W2 relu(LN(W1 c))`` with the context
+    ``c = sum_p x_p softmax_p(w_k . x_p)`` over all positions p.
+
+    Args:
+        in_channels: C.
+        ratio: C over hidden width.
+
+    Shape:
+        ``(B, C, H, W)`` to the same. Descriptor: ``(B, C, 1, 1)``.
+
+    Source: Cao et al., "GCNet", arXiv:1904.11492, section 3.3. Equal to
+        mmcv's ``ContextBlock(ratio=1/16)`` with attention pooling and
+        channel addition.
+    Departs: DCANet's networks lose the zero start of W2 (their ResNet
+        initialises it again); it is kept here, so a new GC adds nothing.
+
+    Raises:
+        ValueError: ``ratio`` leaves no hidden channel.
+    """
+
+    link_type = ContextLink
+
+    def __init__(self, in_channels: int, *, ratio: int = 16):
+        super().__init__()
+        hidden = hidden_channels(in_channels, ratio)
+        self.mask = nn.Conv2d(in_channels, 1, 1)
+        self.fc1 = nn.Conv2d(in_channels, hidden, 1)
+        self.norm = nn.LayerNorm([hidden, 1, 1])
+        self.act = nn.ReLU(inplace=True)
+        self.fc2 = nn.Conv2d(hidden, in_channels, 1)
+
+    def init_weights(self) -> None:
+        super().init_weights()
+        nn.init.kaiming_normal_(self.mask.weight, nonlinearity='relu')
+        nn.init.zeros_(self.mask.bias)
+        self.fc1.reset_parameters()
+        nn.init.zeros_(self.fc2.weight)
+        nn.init.zeros_(self.fc2.bias)
+
+    def extract(self, x: Tensor) -> Tensor:
+        weights = self.mask(x).flatten(2).softmax(2)  # (B, 1, HW)
+        context = x.flatten(2) @ weights.to(x.dtype).transpose(1, 2)
+        return context.unsqueeze(-1)
+
+    def transform(self, d: Tensor) -> Tensor:
+        return self.fc2(self.act(self.norm(self.fc1(d))))
+
+    def attend(self, x: Tensor, a: Tensor) -> Tensor:
+        return x + a

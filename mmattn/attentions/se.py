@@ -1,0 +1,50 @@
+from torch import Tensor, nn
+
+from ..links import ChannelLink
+from ..registry import MODELS
+from .base import Attention, hidden_channels
+
+
+@MODELS.register_module()
+class SE(Attention):
+    """Scale every channel by a gate that sees the mean of all channels.
+
+    ``y = x * sigmoid(W2 relu(W1 mean_hw(x)))``, both layers with a bias.
+
+    Args:
+        in_channels: C.
+        ratio: C over hidden width; the width is ``C // ratio``, not rounded
+            to a multiple of anything.
+
+    Shape:
+        ``(B, C, H, W)`` to the same. Descriptor: ``(B, C, 1, 1)``.
+
+    Source: Hu et al., "Squeeze-and-Excitation Networks", arXiv:1709.01507,
+        section 3.
+    Departs: the two linear layers are 1x1 convolutions (same numbers).
+
+    Raises:
+        ValueError: ``ratio`` leaves no hidden channel.
+    """
+
+    link_type = ChannelLink
+
+    def __init__(self, in_channels: int, *, ratio: int = 16):
+        super().__init__()
+        hidden = hidden_channels(in_channels, ratio)
+        self.fc1 = nn.Conv2d(in_channels, hidden, 1)
+        self.act = nn.ReLU(inplace=True)
+        self.fc2 = nn.Conv2d(hidden, in_channels, 1)
+
+    def init_weights(self) -> None:
+        super().init_weights()
+        # Linear layers keep PyTorch's start in the published networks; a
+        # backbone's Kaiming pass over its convolutions would change it.
+        self.fc1.reset_parameters()
+        self.fc2.reset_parameters()
+
+    def extract(self, x: Tensor) -> Tensor:
+        return x.mean((2, 3), keepdim=True)
+
+    def transform(self, d: Tensor) -> Tensor:
+        return self.fc2(self.act(self.fc1(d))).sigmoid()

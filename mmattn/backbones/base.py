@@ -1,0 +1,219 @@
+import inspect
+from dataclasses import replace
+from typing import Any, List, Optional, Sequence, Tuple
+
+from mmengine.model import BaseModule
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from ..checkpoints.report import check_trunk
+from ..parts import Factory, Parts, factory, spread
+from .blocks import ResidualBlock, Stage
+
+
+def refuse_unknown(cls: type, unknown: dict) -> None:
+    """Raise for config words that a backbone does not have.
+
+    Raises:
+        TypeError: Lists the words it has.
+    """
+    if unknown:
+        words = {
+            name
+            for base in cls.__mro__ if issubclass(base, Backbone)
+            for name, p in inspect.signature(base).parameters.items()
+            if p.kind is p.KEYWORD_ONLY
+        }
+        raise TypeError(f'{cls.__name__} has no option '
+                        f'{", ".join(map(repr, unknown))}; it has '
+                        f'{", ".join(sorted(words))}')
+
+
+def stage_words(num_stages: int, **words: Any) -> List[dict]:
+    """The config words of each stage.
+
+    Args:
+        num_stages: How many stages there are.
+        words: ``attention``, ``attention_at``, ``link``, ``fusion``,
+            ``depth_fusion``, ``stage_attention``, ``conv2``: each None, one
+            value for all stages, or a list with one entry for each stage, of
+            which an entry may be a list with one for each block.
+
+    Raises:
+        ValueError: A list of another length; a link or a place for an
+            attention that is not there.
+    """
+    lists = {
+        word: spread(value, num_stages, word, 'stages')
+        for word, value in words.items()
+    }
+    if not any(lists['attention']):
+        for word in ('attention_at', 'link'):
+            if any(lists[word]):
+                raise ValueError(f'{word}={words[word]!r} needs an attention, '
+                                 'and none is given')
+    return [dict(zip(lists, entries)) for entries in zip(*lists.values())]
+
+
+class Backbone(BaseModule):
+    """Stem and stages; returns the maps of ``out_indices`` as a tuple.
+
+    The base of ResNets and mobile nets. A subclass builds its stem, defines
+    ``forward_stem`` and ``stem_modules``, and calls ``add_stage`` once a
+    stage, with that stage's entry of ``stage_words``.
+
+    Args:
+        num_stages: How many stages ``add_stage`` will be called for.
+        out_indices: Stages whose output is returned, from 0.
+        frozen_stages: -1 freezes nothing, 0 the stem, k also the first k
+            stages with all their parts.
+        norm_eval: Keep batch norms in eval mode while training.
+        on_partial_load: ``'error'`` refuses a checkpoint that holds nothing
+            or only some of the trunk, ``'warn'`` goes on with what fits.
+        init_cfg: As for every mmengine module.
+
+    Raises:
+        ValueError: A stage that does not exist, an unknown
+            ``on_partial_load``.
+    """
+
+    def __init__(self, *, num_stages: int, out_indices: Sequence[int],
+                 frozen_stages: int, norm_eval: bool, on_partial_load: str,
+                 init_cfg: Any):
+        super().__init__(init_cfg)
+        if not out_indices or not all(0 <= i < num_stages
+                                      for i in out_indices):
+            raise ValueError(f'out_indices {tuple(out_indices)} must name '
+                             f'stages 0 to {num_stages - 1}')
+        if not -1 <= frozen_stages <= num_stages:
+            raise ValueError(f'frozen_stages {frozen_stages} must lie between '
+                             f'-1 and num_stages={num_stages}')
+        if on_partial_load not in ('error', 'warn'):
+            raise ValueError("on_partial_load must be 'error' or 'warn', got "
+                             f'{on_partial_load!r}')
+        self.num_stages = num_stages
+        self.out_indices = tuple(out_indices)
+        self.frozen_stages = frozen_stages
+        self.norm_eval = norm_eval
+        self.on_partial_load = on_partial_load
+        self.stage_names: List[str] = []
+
+    def add_stage(self, block_type: Factory, rows: Sequence[dict],
+                  parts: Parts, words: dict, norm_cfg: dict,
+                  linked: Optional[ResidualBlock]
+                  ) -> Optional[ResidualBlock]:
+        """Build the next stage.
+
+        Args:
+            block_type: Called as ``(in_channels, channels, stride, dilation,
+                parts, carry_channels)``.
+            rows: For each block its ``in_channels, channels, stride,
+                dilation, drop_path``.
+            parts: What all blocks share.
+            words: The config words of this stage.
+            norm_cfg: Handed to parts that hold a norm.
+            linked: The last block before that has a link.
+
+        Returns:
+            The last block so far that has a link.
+
+        Raises:
+            ValueError: A word that does not fit the stage.
+        """
+        name = f'layer{len(self.stage_names) + 1}'
+
+        def each_block(word: str) -> list:
+            return spread(words[word], len(rows), f'{word} of {name}',
+                          'blocks')
+
+        if words['depth_fusion'] and len(rows) < 2:
+            raise ValueError(f'depth_fusion chooses among the blocks of a '
+                             f'stage, and {name} has one; give None for it')
+        parts = replace(parts, inplace=not words['depth_fusion'])
+        slots = ('attention', 'link', 'fusion', 'conv2')
+        configs = zip(*(each_block(slot) for slot in slots),
+                      each_block('attention_at'))
+        blocks = []
+        for row, (*made, at) in zip(rows, configs):
+            made = {
+                slot: factory(cfg, slot, norm_cfg)
+                for slot, cfg in zip(slots, made) if cfg is not None
+            }
+            if at is not None:
+                made['attention_at'] = at
+            block = block_type(
+                row['in_channels'],
+                row['channels'],
+                row['stride'],
+                row['dilation'],
+                replace(parts, drop_path=row['drop_path'], **made),
+                linked.attention_channels if linked else None)
+            blocks.append(block)
+            if block.link is not None:
+                if linked and type(linked.attention) is not type(
+                        block.attention):
+                    raise ValueError(
+                        f'{name}.{len(blocks) - 1} cannot link '
+                        f'{type(block.attention).__name__} to '
+                        f'{type(linked.attention).__name__}: a link connects '
+                        'attentions of one kind')
+                linked = block
+        out_channels = blocks[-1].out_channels
+        depth_fusion = factory(words['depth_fusion'], 'depth_fusion',
+                               norm_cfg)
+        stage_attention = factory(words['stage_attention'], 'stage_attention',
+                                  norm_cfg)
+        self.add_module(
+            name,
+            Stage(
+                blocks, depth_fusion and depth_fusion(
+                    out_channels, num_maps=len(blocks)), stage_attention
+                and stage_attention(out_channels)))
+        self.stage_names.append(name)
+        return linked
+
+    def forward_stem(self, x: Tensor) -> Tensor:
+        """Image to the first stage's input."""
+        raise NotImplementedError
+
+    def stem_modules(self) -> List[nn.Module]:
+        """What ``frozen_stages >= 0`` freezes before the stages."""
+        raise NotImplementedError
+
+    def forward(self, x: Tensor) -> Tuple[Tensor, ...]:
+        x = self.forward_stem(x)
+        carry = None
+        outs = []
+        for i, name in enumerate(self.stage_names[:max(self.out_indices) + 1]):
+            x, carry = getattr(self, name)(x, carry)
+            if i in self.out_indices:
+                outs.append(x)
+        return tuple(outs)
+
+    def freeze(self) -> None:
+        """Freeze the stem and the first ``frozen_stages`` stages."""
+        if self.frozen_stages < 0:
+            return
+        frozen = self.stem_modules() + [
+            getattr(self, name)
+            for name in self.stage_names[:self.frozen_stages]
+        ]
+        for module in frozen:
+            module.eval()
+            for parameter in module.parameters():
+                parameter.requires_grad = False
+
+    def train(self, mode: bool = True) -> 'Backbone':
+        """Set the mode; what is frozen and ``norm_eval`` norms stay put."""
+        super().train(mode)
+        self.freeze()
+        if mode and self.norm_eval:
+            for module in self.modules():
+                if isinstance(module, _BatchNorm):
+                    module.eval()
+        return self
+
+    def _load_from_state_dict(self, state_dict: dict, prefix: str,
+                              *args: Any) -> None:
+        check_trunk(self, state_dict, prefix)
+        super()._load_from_state_dict(state_dict, prefix, *args)

@@ -1,0 +1,492 @@
+import math
+from functools import partial
+from typing import Any, List, Optional, Sequence, Tuple, Union
+
+import torch
+from mmcv.cnn import build_conv_layer, build_norm_layer
+from torch import Tensor, nn
+
+from ..parts import Parts, Word
+from ..registry import MODELS
+from .base import Backbone, refuse_unknown, stage_words
+from .blocks import ResidualBlock
+
+
+def downsample(parts: Parts, in_channels: int, out_channels: int, stride: int,
+               avg_down: bool) -> Optional[nn.Module]:
+    """The projection of a shortcut; None where shapes agree."""
+    if stride == 1 and in_channels == out_channels:
+        return None
+    layers = []
+    if avg_down:
+        # At stride 1 there is nothing to pool; the slot keeps the names.
+        layers.append(
+            nn.Identity() if stride == 1 else nn.AvgPool2d(
+                stride, stride, ceil_mode=True, count_include_pad=False))
+        stride = 1
+    layers.append(parts.conv(in_channels, out_channels, 1, stride=stride))
+    layers.append(parts.norm(out_channels)[1])
+    return nn.Sequential(*layers)
+
+
+class BasicBlock(ResidualBlock):
+    """3x3, norm, act, 3x3, norm [, attention].
+
+    It has no hidden place for an attention, and no other spatial
+    convolution fits it.
+
+    Args:
+        in_channels: Input channels.
+        channels: Output channels.
+        stride: Of the first convolution.
+        dilation: Of the first convolution.
+        parts: The factories it is handed.
+        carry_channels: What a link has to match.
+        avg_down: Pool before the shortcut's projection.
+    """
+
+    def __init__(self,
+                 in_channels: int,
+                 channels: int,
+                 stride: int,
+                 dilation: int,
+                 parts: Parts,
+                 carry_channels: Optional[int] = None,
+                 *,
+                 avg_down: bool = False):
+        super().__init__(parts)
+        if parts.conv2:
+            raise ValueError('conv2 and dcn replace the 3x3 convolution of a '
+                             'Bottleneck; a BasicBlock (depth 18 and 34) has '
+                             'none to replace')
+        self.conv1 = parts.conv(
+            in_channels,
+            channels,
+            3,
+            stride=stride,
+            padding=dilation,
+            dilation=dilation)
+        self.norm1_name = self.add_norm(parts, channels, 1)
+        self.relu = parts.act(inplace=True)
+        self.conv2 = parts.conv(channels, channels, 3, padding=1)
+        self.norm2_name = self.add_norm(parts, channels, 2)
+        self.downsample = downsample(parts, in_channels, channels, stride,
+                                     avg_down)
+        self.add_parts(parts, channels, channels, carry_channels)
+
+    @property
+    def last_norm(self) -> nn.Module:
+        return getattr(self, self.norm2_name)
+
+    def branch(self, x: Tensor, carry: Any) -> Tuple[Tensor, Any]:
+        y = self.relu(getattr(self, self.norm1_name)(self.conv1(x)))
+        return getattr(self, self.norm2_name)(self.conv2(y)), carry
+
+    def shortcut(self, x: Tensor) -> Tensor:
+        return x if self.downsample is None else self.downsample(x)
+
+
+class Bottleneck(ResidualBlock):
+    """1x1, norm, act, 3x3, norm, act [, attention], 1x1, norm [, attention].
+
+    Args:
+        in_channels: Input channels.
+        channels: A quarter of the output channels.
+        stride: Of the 3x3 convolution, or of the first 1x1 in style caffe.
+        dilation: Of the 3x3 convolution.
+        parts: The factories it is handed.
+        carry_channels: What a link has to match.
+        avg_down: Pool before the shortcut's projection.
+        groups: Of the 3x3 convolution.
+        width: Its channels over ``channels``.
+        style: ``'pytorch'`` or ``'caffe'``.
+    """
+
+    expansion = 4
+    places = ('hidden', 'output')
+
+    def __init__(self,
+                 in_channels: int,
+                 channels: int,
+                 stride: int,
+                 dilation: int,
+                 parts: Parts,
+                 carry_channels: Optional[int] = None,
+                 *,
+                 avg_down: bool = False,
+                 groups: int = 1,
+                 width: float = 1.,
+                 style: str = 'pytorch'):
+        super().__init__(parts)
+        out_channels = channels * self.expansion
+        hidden = math.floor(channels * width / groups) * groups
+        if hidden < 1:
+            raise ValueError(f'groups={groups} leave no channel for a 3x3 '
+                             f'convolution of width {channels * width:g}')
+        stride1, stride2 = (stride, 1) if style == 'caffe' else (1, stride)
+        self.conv1 = parts.conv(in_channels, hidden, 1, stride=stride1)
+        self.norm1_name = self.add_norm(parts, hidden, 1)
+        self.relu = parts.act(inplace=True)
+        self.conv2 = (parts.conv2 or parts.conv)(
+            hidden,
+            hidden,
+            3,
+            stride=stride2,
+            padding=dilation,
+            dilation=dilation,
+            groups=groups,
+            bias=False)
+        self.norm2_name = self.add_norm(parts, hidden, 2)
+        self.conv3 = parts.conv(hidden, out_channels, 1)
+        self.norm3_name = self.add_norm(parts, out_channels, 3)
+        self.downsample = downsample(parts, in_channels, out_channels, stride,
+                                     avg_down)
+        self.add_parts(
+            parts, out_channels,
+            hidden if parts.attention_at == 'hidden' else out_channels,
+            carry_channels)
+
+    @property
+    def last_norm(self) -> nn.Module:
+        return getattr(self, self.norm3_name)
+
+    def branch(self, x: Tensor, carry: Any) -> Tuple[Tensor, Any]:
+        y = self.relu(getattr(self, self.norm1_name)(self.conv1(x)))
+        y = self.relu(getattr(self, self.norm2_name)(self.conv2(y)))
+        y, carry = self.attend(y, carry, at='hidden')
+        return getattr(self, self.norm3_name)(self.conv3(y)), carry
+
+    def shortcut(self, x: Tensor) -> Tensor:
+        return x if self.downsample is None else self.downsample(x)
+
+
+@MODELS.register_module()
+class ResNet(Backbone):
+    """ResNet whose blocks and stages take attentions, fusions and links.
+
+    Without them it is the ResNet of mmdet, mmsegmentation and mmpretrain:
+    same options, same parameter names, same outputs. Names of parts are
+    ``layer1.0.attention.*``, ``layer1.0.link.*``, ``layer1.0.fusion.*``,
+    ``layer1.depth_fusion.*`` and ``layer1.stage_attention.*``.
+
+    Args:
+        depth: 18, 34, 50, 86, 101, 152, or a tuple with the number of
+            bottlenecks of each stage.
+        attention: In every block, for instance ``dict(type='SE', ratio=16)``.
+            Like all words down to ``conv2``: None, one value, or a list with
+            one entry for each stage (of which an entry may be a list with
+            one for each block).
+        attention_at: ``'output'``, behind the last norm (default), or
+            ``'hidden'``, behind the 3x3 convolution of a bottleneck.
+        link: Connects consecutive attentions across the network,
+            ``dict(type='DCA')``.
+        fusion: The join of branch and shortcut; addition by default.
+        depth_fusion: Over the block outputs of a stage,
+            ``dict(type='SelectiveFusion', ratio=16, min_channels=64)``.
+        stage_attention: Behind a stage.
+        conv2: In place of a bottleneck's 3x3 convolution; called like one.
+        in_channels: Of the image.
+        stem_channels: Output of the stem; ``base_channels`` by default.
+        base_channels: ``channels`` of the first stage's blocks.
+        num_stages: 1 to 4.
+        strides: First block of each stage.
+        dilations: Of each stage.
+        out_indices: Stages that are returned.
+        style: Where a bottleneck has its stride: ``'pytorch'`` the 3x3,
+            ``'caffe'`` the first 1x1 convolution.
+        deep_stem: Three 3x3 convolutions instead of one 7x7.
+        avg_down: Pool before the shortcut's projection.
+        groups: Of the 3x3 convolution.
+        base_width: Channels per group of the first stage's 3x3 convolution;
+            None gives the plain width (``base_channels / groups``).
+        width_per_group: The same under mmpretrain's name.
+        expansion: Accepted where it says what the blocks have.
+        frozen_stages: -1 none, 0 the stem, k also the first k stages.
+        norm_eval: Keep batch norms in eval mode while training.
+        conv_cfg: Kind of convolution.
+        norm_cfg: Kind of norm.
+        dcn: Deformable 3x3 convolution of a bottleneck.
+        stage_with_dcn: Stages that have it.
+        contract_dilation: Halve the dilation of a dilated stage's first
+            block.
+        multi_grid: Dilation of each block of the last stage.
+        plugins: None. Name the attention in ``attention`` instead.
+        with_cp: Recompute blocks in backward instead of storing them.
+        drop_path_rate: Of the last block; rises linearly from 0.
+        zero_init_residual: Start the last norm of every branch at zero.
+        pretrained: A checkpoint; the older spelling of ``init_cfg``.
+        on_partial_load: ``'error'`` refuses a checkpoint that holds nothing
+            or only some of the trunk; ``'warn'`` goes on with what fits.
+        init_cfg: Initialisation; Kaiming by default.
+
+    Shape:
+        ``(B, in_channels, H, W)`` to a tuple of the stages'
+        ``(B, C_i, H_i, W_i)``.
+
+    Source: He et al., arXiv:1512.03385; Xie et al., arXiv:1611.05431;
+        He et al., arXiv:1812.01187 (deep stem, pooled shortcut).
+
+    Raises:
+        TypeError: An option it does not have.
+        ValueError: Options that contradict each other or the depth.
+    """
+
+    arch_settings = {
+        18: (BasicBlock, (2, 2, 2, 2)),
+        34: (BasicBlock, (3, 4, 6, 3)),
+        50: (Bottleneck, (3, 4, 6, 3)),
+        86: (Bottleneck, (5, 6, 12, 5)),
+        101: (Bottleneck, (3, 4, 23, 3)),
+        152: (Bottleneck, (3, 8, 36, 3)),
+    }
+
+    def __init__(self,
+                 depth: Union[int, Sequence[int]],
+                 *,
+                 attention: Word = None,
+                 attention_at: Union[None, str, Sequence] = None,
+                 link: Word = None,
+                 fusion: Word = None,
+                 depth_fusion: Word = None,
+                 stage_attention: Word = None,
+                 conv2: Word = None,
+                 in_channels: int = 3,
+                 stem_channels: Optional[int] = None,
+                 base_channels: int = 64,
+                 num_stages: int = 4,
+                 strides: Sequence[int] = (1, 2, 2, 2),
+                 dilations: Sequence[int] = (1, 1, 1, 1),
+                 out_indices: Sequence[int] = (0, 1, 2, 3),
+                 style: str = 'pytorch',
+                 deep_stem: bool = False,
+                 avg_down: bool = False,
+                 groups: int = 1,
+                 base_width: Optional[int] = None,
+                 width_per_group: Optional[int] = None,
+                 expansion: Optional[int] = None,
+                 frozen_stages: int = -1,
+                 norm_eval: bool = False,
+                 conv_cfg: Optional[dict] = None,
+                 norm_cfg: dict = dict(type='BN', requires_grad=True),
+                 dcn: Optional[dict] = None,
+                 stage_with_dcn: Sequence[bool] = (False, ) * 4,
+                 contract_dilation: bool = False,
+                 multi_grid: Optional[Sequence[int]] = None,
+                 plugins: None = None,
+                 with_cp: bool = False,
+                 drop_path_rate: float = 0.,
+                 zero_init_residual: bool = True,
+                 pretrained: Optional[str] = None,
+                 on_partial_load: str = 'error',
+                 init_cfg: Union[None, dict, List[dict]] = None,
+                 **unknown: Any):
+        refuse_unknown(type(self), unknown)
+        if plugins is not None:
+            raise ValueError(
+                f'{type(self).__name__} takes no plugins; name the attention '
+                "itself, attention=dict(type='SE', ratio=16), and its place, "
+                "attention_at='output' (after_conv3) or 'hidden' "
+                '(after_conv2)')
+        if pretrained is not None:
+            if init_cfg is not None:
+                raise ValueError('pretrained and init_cfg both say how to '
+                                 'start; give one')
+            init_cfg = dict(type='Pretrained', checkpoint=pretrained)
+        elif init_cfg is None:
+            init_cfg = [
+                dict(type='Kaiming', layer='Conv2d'),
+                dict(type='Constant', val=1, layer=['_BatchNorm', 'GroupNorm'])
+            ]
+        block_type, depths = self._block_and_depths(depth, num_stages)
+        for name, values in (('strides', strides), ('dilations', dilations)):
+            if len(values) != num_stages:
+                raise ValueError(f'{name}={tuple(values)} must have one entry '
+                                 f'for each of num_stages={num_stages}')
+        if expansion not in (None, block_type.expansion):
+            raise ValueError(f'expansion={expansion}: the blocks of depth '
+                             f'{depth} have {block_type.expansion}')
+        if style not in ('pytorch', 'caffe'):
+            raise ValueError(f"style must be 'pytorch' or 'caffe', got "
+                             f'{style!r}')
+        if width_per_group is not None:
+            if base_width not in (None, width_per_group):
+                raise ValueError(f'base_width={base_width} and '
+                                 f'width_per_group={width_per_group} are two '
+                                 'names of one thing; give one')
+            base_width = width_per_group
+        settings = dict(avg_down=avg_down)
+        if block_type is Bottleneck:
+            width = 1. if base_width is None else (
+                base_width * groups / base_channels)
+            settings.update(groups=groups, width=width, style=style)
+        elif groups != 1 or base_width is not None or style != 'pytorch':
+            raise ValueError(f'groups={groups}, base_width={base_width}, '
+                             f'style={style!r}: depth {depth} has basic '
+                             'blocks, which know none of them')
+        super().__init__(
+            num_stages=num_stages,
+            out_indices=out_indices,
+            frozen_stages=frozen_stages,
+            norm_eval=norm_eval,
+            on_partial_load=on_partial_load,
+            init_cfg=init_cfg)
+        words = stage_words(
+            num_stages,
+            attention=attention,
+            attention_at=attention_at,
+            link=link,
+            fusion=fusion,
+            depth_fusion=depth_fusion,
+            stage_attention=stage_attention,
+            conv2=self._spatial_convs(conv2, dcn, stage_with_dcn, num_stages))
+        parts = Parts(
+            conv=partial(build_conv_layer, conv_cfg, bias=False),
+            norm=partial(build_norm_layer, norm_cfg),
+            with_cp=with_cp)
+        self.deep_stem = deep_stem
+        channels = stem_channels or base_channels
+        self._add_stem(parts, in_channels, channels)
+        # Every stage of the depth has its share of the ramp, built or not.
+        rates = torch.linspace(0, drop_path_rate, sum(depths)).tolist()
+        linked = None
+        for i, num_blocks in enumerate(depths[:num_stages]):
+            planes = base_channels * 2**i
+            grid = self._block_dilations(
+                dilations[i], num_blocks, contract_dilation,
+                multi_grid if i == num_stages - 1 else None)
+            rows = [
+                dict(
+                    in_channels=planes * block_type.expansion
+                    if j else channels,
+                    channels=planes,
+                    stride=1 if j else strides[i],
+                    dilation=grid[j],
+                    drop_path=rates.pop(0)) for j in range(num_blocks)
+            ]
+            linked = self.add_stage(
+                partial(block_type, **settings), rows, parts, words[i],
+                norm_cfg, linked)
+            channels = planes * block_type.expansion
+        if zero_init_residual:
+            for module in self.modules():
+                if isinstance(module, ResidualBlock):
+                    module.init_cfg = dict(
+                        type='Constant',
+                        val=0,
+                        override=dict(name='last_norm'))
+        self.freeze()
+
+    def _block_and_depths(self, depth: Union[int, Sequence[int]],
+                          num_stages: int) -> Tuple[type, Tuple[int, ...]]:
+        if isinstance(depth, (tuple, list)):
+            block_type, depths = Bottleneck, tuple(depth)
+        elif depth in self.arch_settings:
+            block_type, depths = self.arch_settings[depth]
+        else:
+            raise ValueError(
+                f'depth {depth!r} is none of {list(self.arch_settings)}; give '
+                'one of them or a tuple of stage depths')
+        if not 1 <= num_stages <= len(depths) or min(depths) < 1:
+            raise ValueError(f'num_stages={num_stages} does not fit the stage '
+                             f'depths {depths}')
+        return block_type, depths
+
+    @staticmethod
+    def _spatial_convs(conv2: Word, dcn: Optional[dict],
+                       stage_with_dcn: Sequence[bool],
+                       num_stages: int) -> Word:
+        """``conv2`` for each stage, with the host's ``dcn`` filled in."""
+        if dcn is None:
+            return conv2
+        if len(stage_with_dcn) != num_stages or not any(stage_with_dcn):
+            raise ValueError(f'dcn needs stage_with_dcn with one entry for '
+                             f'each of {num_stages} stages and one of them '
+                             f'True, got {tuple(stage_with_dcn)}')
+        if conv2 is not None:
+            raise ValueError('dcn and conv2 both replace the 3x3 '
+                             'convolution; give one')
+        dcn = dict(dcn)
+        if dcn.pop('fallback_on_stride', False):
+            raise ValueError('fallback_on_stride=True would leave plain '
+                             'convolutions; drop dcn from those stages')
+        return [dcn if with_dcn else None for with_dcn in stage_with_dcn]
+
+    @staticmethod
+    def _block_dilations(dilation: int, num_blocks: int, contract: bool,
+                         multi_grid: Optional[Sequence[int]]) -> List[int]:
+        if multi_grid is not None:
+            if len(multi_grid) != num_blocks:
+                raise ValueError(f'multi_grid={tuple(multi_grid)} must have '
+                                 f'one entry for each of the {num_blocks} '
+                                 'blocks of the last stage')
+            return list(multi_grid)
+        first = dilation // 2 if contract and dilation > 1 else dilation
+        return [first] + [dilation] * (num_blocks - 1)
+
+    def _add_stem(self, parts: Parts, in_channels: int, channels: int) -> None:
+        if self.deep_stem:
+            widths = (in_channels, channels // 2, channels // 2, channels)
+            layers = []
+            for i in range(3):
+                layers += [
+                    parts.conv(
+                        widths[i],
+                        widths[i + 1],
+                        3,
+                        stride=1 if i else 2,
+                        padding=1),
+                    parts.norm(widths[i + 1])[1],
+                    parts.act(inplace=True)
+                ]
+            self.add_module('stem', nn.Sequential(*layers))
+        else:
+            self.conv1 = parts.conv(
+                in_channels, channels, 7, stride=2, padding=3)
+            self.norm1_name, norm = parts.norm(channels, postfix=1)
+            self.add_module(self.norm1_name, norm)
+            self.relu = parts.act(inplace=True)
+        self.maxpool = nn.MaxPool2d(3, stride=2, padding=1)
+
+    def forward_stem(self, x: Tensor) -> Tensor:
+        if self.deep_stem:
+            x = self.stem(x)
+        else:
+            x = self.relu(getattr(self, self.norm1_name)(self.conv1(x)))
+        return self.maxpool(x)
+
+    def stem_modules(self) -> List[nn.Module]:
+        if self.deep_stem:
+            return [self.stem]
+        return [self.conv1, getattr(self, self.norm1_name)]
+
+
+@MODELS.register_module()
+class ResNetV1c(ResNet):
+    """ResNet with a deep stem; the rest as ``ResNet``."""
+
+    def __init__(self, depth, *, deep_stem: bool = True, **kwargs: Any):
+        super().__init__(depth, deep_stem=deep_stem, **kwargs)
+
+
+@MODELS.register_module()
+class ResNetV1d(ResNet):
+    """ResNet with a deep stem and pooled shortcuts; the rest as ``ResNet``."""
+
+    def __init__(self,
+                 depth,
+                 *,
+                 deep_stem: bool = True,
+                 avg_down: bool = True,
+                 **kwargs: Any):
+        super().__init__(
+            depth, deep_stem=deep_stem, avg_down=avg_down, **kwargs)
+
+
+@MODELS.register_module()
+class ResNeXt(ResNet):
+    """ResNet with 32 groups of 4 channels; the rest as ``ResNet``."""
+
+    def __init__(self, depth, *, groups: int = 32, **kwargs: Any):
+        if kwargs.get('width_per_group') is None:
+            kwargs.setdefault('base_width', 4)
+        super().__init__(depth, groups=groups, **kwargs)

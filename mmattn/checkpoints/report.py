@@ -1,0 +1,191 @@
+"""Says what a checkpoint gave a backbone, and refuses half a trunk."""
+import logging
+from collections import Counter
+from typing import Dict, Iterable, List
+
+import torch
+from mmengine.hooks import Hook
+from mmengine.logging import print_log
+from mmengine.model import is_model_wrapper
+from torch import nn
+
+from ..registry import HOOKS
+
+# What a network adds to a trunk, by a component of the parameter's name.
+# Whatever else a backbone holds is its trunk.
+PARTS = ('attention', 'link', 'fusion', 'depth_fusion', 'stage_attention',
+         'conv_offset')
+# Names shown on each side of an error.
+SHOWN = 4
+
+
+def part_of(key: str) -> str:
+    """The part that a parameter belongs to, ``'trunk'`` if to none."""
+    for name in key.split('.'):
+        if name in PARTS:
+            return name
+    return 'trunk'
+
+
+def _some(keys: Iterable[str]) -> str:
+    keys = list(keys)
+    more = f', ... ({len(keys)} in all)' if len(keys) > SHOWN else ''
+    return (', '.join(keys[:SHOWN]) or 'none') + more
+
+
+def _counted(state: dict) -> Dict[str, torch.Size]:
+    """Shapes by name, without the counters that old files lack."""
+    return {
+        key: value.shape
+        for key, value in state.items() if isinstance(value, torch.Tensor)
+        and not key.endswith('num_batches_tracked')
+    }
+
+
+def _likely_prefix(own: Iterable[str], given: Iterable[str]) -> str:
+    """What to put before our names to get the most of the file's."""
+    own = set(own)
+    prefixes = Counter()
+    for key in given:
+        parts = key.split('.')
+        for i in range(1, len(parts)):
+            if '.'.join(parts[i:]) in own:
+                prefixes['.'.join(parts[:i]) + '.'] += 1
+                break
+    return prefixes.most_common(1)[0][0] if prefixes else ''
+
+
+def _advice(trunk: List[str], given: Dict[str, torch.Size]) -> str:
+    prefix = _likely_prefix(trunk, given)
+    if prefix:
+        return (f'The names agree behind the prefix {prefix!r}: write '
+                "init_cfg=dict(type='Pretrained', checkpoint=..., "
+                f'prefix={prefix!r}).')
+    return ('If it is a published checkpoint in its authors\' names, convert '
+            'it with tools/convert_checkpoint.py.')
+
+
+def check_trunk(backbone: nn.Module, state_dict: dict, prefix: str) -> None:
+    """Report in one line what a state dict holds of a backbone.
+
+    Counts the trunk and each added part. What the network adds may be
+    missing; nothing of the trunk, or some of it, is an error.
+
+    Args:
+        backbone: The backbone about to load; its ``on_partial_load`` says
+            whether a bad trunk is an error or a warning.
+        state_dict: What it will load from.
+        prefix: Of the backbone's names in it.
+
+    Raises:
+        RuntimeError: The trunk would be left out or loaded in part.
+    """
+    own = _counted(backbone.state_dict())
+    given = {
+        key[len(prefix):]: shape
+        for key, shape in _counted(state_dict).items()
+        if key.startswith(prefix)
+    }
+    total, loaded = Counter(), Counter()
+    for key, shape in own.items():
+        total[part_of(key)] += 1
+        loaded[part_of(key)] += given.get(key) == shape
+    unused = [key for key in given if key not in own]
+    line = f'{type(backbone).__name__} loads ' + ', '.join(
+        f'{part} {loaded[part]}/{count}' for part, count in total.items())
+    if unused:
+        line += f'; not in this network: {_some(unused)}'
+    problem = _problem(own, given, unused, loaded['trunk'])
+    if problem is None:
+        print_log(line, logger='current')
+        return
+    message = f'{line}.\n{problem}'
+    if backbone.on_partial_load == 'warn':
+        print_log(message, logger='current', level=logging.WARNING)
+        return
+    raise RuntimeError(
+        f"{message}\nTo go on with what fits, set on_partial_load='warn' in "
+        'the backbone (--cfg-options model.backbone.on_partial_load=warn).')
+
+
+def _problem(own: dict, given: dict, unused: List[str], loaded: int):
+    trunk = [key for key in own if part_of(key) == 'trunk']
+    if loaded == 0:
+        return ('Nothing of the trunk is in the checkpoint. The network has '
+                f'{_some(trunk)}; the file has {_some(given)}. ' +
+                _advice(trunk, given))
+    problems = []
+    missing = [key for key in trunk if key not in given]
+    if missing:
+        problems.append(f'The file lacks {_some(missing)}.')
+    mismatched = [
+        f'{key} {tuple(given[key])} for {tuple(own[key])}' for key in trunk
+        if key in given and given[key] != own[key]
+    ]
+    if mismatched:
+        problems.append('Shapes of the file that do not fit the network: '
+                        f'{_some(mismatched)}.')
+    stages = {key.split('.')[0] for key in trunk}
+    deeper = [
+        key for key in unused
+        if part_of(key) == 'trunk' and key.split('.')[0] in stages
+    ]
+    if deeper:
+        problems.append(f'The file has more of a trunk: {_some(deeper)}.')
+    if not problems:
+        return None
+    return ('Only some of the trunk would be loaded, so the network would '
+            'start half trained. ' + ' '.join(problems) +
+            ' Is it a checkpoint of this depth, groups and style?')
+
+
+@HOOKS.register_module()
+class LoadReportHook(Hook):
+    """Says what ``load_from`` or a resume gives the whole model.
+
+    The backbone reports its own share whichever way it is loaded; this adds
+    the rest of the model (neck, heads), and names the likely prefix when the
+    file has nothing for the backbone. Our command-line tools install it.
+
+    Raises:
+        RuntimeError: The file has nothing for the backbone.
+    """
+
+    def after_load_checkpoint(self, runner, checkpoint: dict) -> None:
+        model = runner.model
+        if is_model_wrapper(model):
+            model = model.module
+        own = _counted(model.state_dict())
+        given = _counted(checkpoint.get('state_dict', checkpoint))
+        given = {
+            key[7:] if key.startswith('module.') else key: shape
+            for key, shape in given.items()
+        }
+        backbone = [key for key in own if key.startswith('backbone.')]
+        guarded = getattr(
+            getattr(model, 'backbone', None), 'on_partial_load', None)
+        if guarded == 'error' and not any(key in given for key in backbone):
+            prefix = _likely_prefix(
+                [key[len('backbone.'):] for key in backbone], given)
+            raise RuntimeError(
+                'The checkpoint has nothing for the backbone. The model has '
+                f'{_some(backbone)}; the file has {_some(given)}. ' +
+                (f'Its backbone seems to start with {prefix!r}. ' if prefix
+                 else '') + 'load_from needs a checkpoint of the whole model; '
+                'weights of a backbone alone belong into '
+                "model.backbone.init_cfg=dict(type='Pretrained', "
+                "checkpoint=...). To go on with what fits, set "
+                "on_partial_load='warn' in the backbone (--cfg-options "
+                'model.backbone.on_partial_load=warn).')
+        total, loaded = Counter(), Counter()
+        for key, shape in own.items():
+            module = key.split('.')[0]
+            total[module] += 1
+            loaded[module] += given.get(key) == shape
+        unused = [key for key in given if key not in own]
+        print_log(
+            'Checkpoint holds ' + ', '.join(
+                f'{module} {loaded[module]}/{count}'
+                for module, count in total.items()) +
+            (f'; not in this model: {_some(unused)}' if unused else ''),
+            logger='current')

@@ -1,0 +1,4 @@
+from .base import Add, Fusion
+from .selective import SelectiveFusion
+
+__all__ = ['Add', 'Fusion', 'SelectiveFusion']

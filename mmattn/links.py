@@ -1,0 +1,398 @@
+"""Links: an attention runs with the previous attention's result mixed in.
+
+One link sits beside each attention of a linked network and calls it. What a
+link hands on (``carry``) crosses blocks and stages as an argument; nothing is
+kept on modules. Source of all but ``MapLink``: Ma et al., "DCANet: Learning
+Connected Attentions for Convolutional Neural Networks", arXiv:2007.05099, and
+the authors' released code.
+"""
+import inspect
+from typing import Any, Optional, Tuple
+
+import torch
+import torch.nn.functional as F
+from mmcv.cnn import build_norm_layer
+from mmengine.model import BaseModule, ModuleList
+from torch import Tensor, nn
+
+from .registry import MODELS
+
+# ``attention`` and descriptors are not annotated by class here: attentions
+# name their link, so this module sits below them.
+
+
+class Link(BaseModule):
+    """Runs an attention with what the previous one handed on.
+
+    ``d = extract(x)``; ``a = transform(merge(d, match(carry)))``;
+    ``y = attend(x, a)``; hands on ``carry(d, a, y)``.
+
+    Args:
+        attention: The attention it will run; it stays a sibling, so that
+            weights trained without a link load as they are.
+        in_channels: Channels of the attended map.
+        carry_channels: Channels of the map that the previous attention
+            attended; None for the first attention of the network, whose link
+            has no parameters and only hands on.
+
+    Raises:
+        TypeError: The attention has no phases to step between.
+    """
+
+    def __init__(self, attention: nn.Module, in_channels: int,
+                 carry_channels: Optional[int]):
+        super().__init__()
+        missing = [
+            phase for phase in ('extract', 'transform', 'attend')
+            if not hasattr(attention, phase)
+        ]
+        if missing:
+            raise TypeError(
+                f'{type(attention).__name__} cannot be linked: it has no '
+                f'{", ".join(missing)}; link an attention with phases')
+
+    def match(self, carry: Any, x: Tensor) -> Any:
+        """Bring what was handed on to the channels and size of ``x``."""
+        return carry
+
+    def merge(self, attention: nn.Module, d: Any, p: Any) -> Any:
+        """Mix the matched carry into the descriptor."""
+        raise NotImplementedError
+
+    @staticmethod
+    def carry(d: Any, a: Any, y: Tensor) -> Any:
+        """What the next attention gets."""
+        raise NotImplementedError
+
+    def forward(self,
+                attention: nn.Module,
+                x: Tensor,
+                carry: Any = None) -> Tuple[Tensor, Any]:
+        d = attention.extract(x)
+        if carry is None:
+            a = attention.transform(d)
+        else:
+            p = self.match(carry, x)
+            a = attention.transform(self.merge(attention, d, p))
+        y = attention.attend(x, a)
+        return y, self.carry(d, a, y)
+
+
+def _pool_to(carry: Tensor, x: Tensor) -> Tensor:
+    """Average-pool a map to the size of ``x`` where it differs."""
+    if carry.shape[2:] == x.shape[2:]:
+        return carry
+    return F.adaptive_avg_pool2d(carry, x.shape[2:])
+
+
+class _Mix(BaseModule):
+    """``relu(LN(w_1 * d + w_2 * p + b))`` over the channels of two vectors."""
+
+    def __init__(self, channels: int, bias: bool):
+        super().__init__()
+        self.weight = nn.Parameter(torch.empty(2))
+        self.bias = nn.Parameter(torch.empty(1)) if bias else None
+        self.norm = nn.LayerNorm(channels)
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        # The start of the published 2-to-1 convolution.
+        nn.init.normal_(self.weight, std=2**0.5)
+        if self.bias is not None:
+            nn.init.uniform_(self.bias, -2**-0.5, 2**-0.5)
+
+    def forward(self, d: Tensor, p: Tensor) -> Tensor:
+        z = self.weight[0] * d + self.weight[1] * p
+        if self.bias is not None:
+            z = z + self.bias
+        return F.relu(self.norm(z.flatten(1)))[..., None, None]
+
+
+@MODELS.register_module()
+class MapLink(Link):
+    """Mixes in the descriptor of the previous attended map.
+
+    ``z = w_1 * extract(x) + w_2 * extract(match(y'))`` for the previous
+    attended map ``y'``, starting at ``w = (1, 0)``: a newly linked network
+    equals the unlinked one. ``match`` pools ``y'`` to the size of ``x`` and,
+    where the widths differ, applies a 1x1 convolution.
+
+    Needs nothing from the attention but its phases, so it links any kind: an
+    extension of ours, not one of DCANet's published links.
+
+    Args:
+        attention, in_channels, carry_channels: As for every link.
+    """
+
+    def __init__(self, attention: nn.Module, in_channels: int,
+                 carry_channels: Optional[int]):
+        super().__init__(attention, in_channels, carry_channels)
+        self.conv = None
+        if carry_channels is None:
+            return
+        self.weight = nn.Parameter(torch.tensor([1., 0.]))
+        if carry_channels != in_channels:
+            self.conv = nn.Conv2d(carry_channels, in_channels, 1)
+
+    def match(self, carry: Tensor, x: Tensor) -> Tensor:
+        carry = _pool_to(carry, x)
+        return carry if self.conv is None else self.conv(carry)
+
+    def merge(self, attention: nn.Module, d: Any, p: Tensor) -> Any:
+        p = attention.extract(p)
+        if isinstance(d, tuple):
+            return tuple(self._mix(*pair) for pair in zip(d, p))
+        return self._mix(d, p)
+
+    def _mix(self, d: Tensor, p: Tensor) -> Tensor:
+        return self.weight[0] * d + self.weight[1] * p
+
+    @staticmethod
+    def carry(d: Any, a: Any, y: Tensor) -> Tensor:
+        return y
+
+
+@MODELS.register_module()
+class ChannelLink(Link):
+    """Mixes in the previous descriptor times its weight (SE, GE).
+
+    ``z = relu(LN(w_1 * d + w_2 * p + b))``, LN over the channels, with
+    ``p = relu(LN(M s))`` where the widths differ and ``p = s`` elsewhere;
+    hands on ``s' = d * a``, which is the mean of the attended map.
+
+    Args:
+        attention, in_channels, carry_channels: As for every link.
+        mix_bias: Whether b exists. It shifts what LN centres again, so it
+            changes nothing; the published ResNets hold it (default), the
+            published MobileNetV2 does not.
+
+    Departs: the published mix is a 2-to-1 convolution over a stack of the
+        two; here it is two scalars (same numbers).
+    """
+
+    def __init__(self,
+                 attention: nn.Module,
+                 in_channels: int,
+                 carry_channels: Optional[int],
+                 *,
+                 mix_bias: bool = True):
+        super().__init__(attention, in_channels, carry_channels)
+        self.match_fc = None
+        if carry_channels is None:
+            return
+        if carry_channels != in_channels:
+            self.match_fc = nn.Sequential(
+                nn.Linear(carry_channels, in_channels),
+                nn.LayerNorm(in_channels), nn.ReLU(inplace=True))
+        self.mix = _Mix(in_channels, bias=mix_bias)
+
+    def match(self, carry: Tensor, x: Tensor) -> Tensor:
+        if self.match_fc is None:
+            return carry
+        return self.match_fc(carry.flatten(1))[..., None, None]
+
+    def merge(self, attention: nn.Module, d: Tensor, p: Tensor) -> Tensor:
+        return self.mix(d, p)
+
+    @staticmethod
+    def carry(d: Tensor, a: Tensor, y: Tensor) -> Tensor:
+        return d * a
+
+
+@MODELS.register_module()
+class ContextLink(Link):
+    """Adds the previous context term to the context (GC).
+
+    ``z = d + w * p``, w starting at 0, with
+    ``p = M_2 relu(LN(M_1 s))`` where the widths differ and ``p = s``
+    elsewhere; hands on the weight ``a`` itself.
+
+    Args:
+        attention, in_channels, carry_channels: As for every link.
+        match_ratio: C over hidden width of M.
+    """
+
+    def __init__(self,
+                 attention: nn.Module,
+                 in_channels: int,
+                 carry_channels: Optional[int],
+                 *,
+                 match_ratio: int = 16):
+        super().__init__(attention, in_channels, carry_channels)
+        self.match_fc = None
+        if carry_channels is None:
+            return
+        self.weight = nn.Parameter(torch.zeros(1))
+        if carry_channels != in_channels:
+            hidden = in_channels // match_ratio
+            if hidden < 1:
+                raise ValueError(
+                    f'match_ratio={match_ratio} leaves no hidden channel for '
+                    f'in_channels={in_channels}; use a smaller one')
+            self.match_fc = nn.Sequential(
+                nn.Conv2d(carry_channels, hidden, 1),
+                nn.LayerNorm([hidden, 1, 1]), nn.ReLU(inplace=True),
+                nn.Conv2d(hidden, in_channels, 1))
+
+    def match(self, carry: Tensor, x: Tensor) -> Tensor:
+        return carry if self.match_fc is None else self.match_fc(carry)
+
+    def merge(self, attention: nn.Module, d: Tensor, p: Tensor) -> Tensor:
+        return d + self.weight * p
+
+    @staticmethod
+    def carry(d: Tensor, a: Tensor, y: Tensor) -> Tensor:
+        return a
+
+
+@MODELS.register_module()
+class PooledMapLink(Link):
+    """Mixes in mean and maximum of the previous map (CBAM's channel gate).
+
+    ``z_i = relu(LN(w_1 * d_i + w_2 * p_i))`` with one mix for mean and
+    maximum, and ``p = extract(relu(norm(conv1x1(y'))))`` where the widths
+    differ, ``p = extract(y')`` elsewhere, for the previous attended map y'
+    at its own size.
+
+    Args:
+        attention, in_channels, carry_channels: As for every link.
+        match_bias: Whether the 1x1 convolution has one. The norm removes it;
+            the published ResNet holds it (default), the published mobile
+            nets do not.
+        norm_cfg: The norm behind the 1x1 convolution.
+    """
+
+    def __init__(self,
+                 attention: nn.Module,
+                 in_channels: int,
+                 carry_channels: Optional[int],
+                 *,
+                 match_bias: bool = True,
+                 norm_cfg: dict = dict(type='BN')):
+        super().__init__(attention, in_channels, carry_channels)
+        self.match_conv = None
+        if carry_channels is None:
+            return
+        if carry_channels != in_channels:
+            self.match_conv = nn.Sequential(
+                nn.Conv2d(carry_channels, in_channels, 1, bias=match_bias),
+                build_norm_layer(norm_cfg, in_channels)[1],
+                nn.ReLU(inplace=True))
+        self.mix = _Mix(in_channels, bias=False)
+
+    def match(self, carry: Tensor, x: Tensor) -> Tensor:
+        return carry if self.match_conv is None else self.match_conv(carry)
+
+    def merge(self, attention: nn.Module, d: Tuple[Tensor, ...],
+              p: Tensor) -> Tuple[Tensor, ...]:
+        return tuple(
+            self.mix(*pair) for pair in zip(d, attention.extract(p)))
+
+    @staticmethod
+    def carry(d: Any, a: Any, y: Tensor) -> Tensor:
+        return y
+
+
+@MODELS.register_module()
+class SpatialLink(Link):
+    """Mixes in the channel summary of the previous map (CBAM's spatial gate).
+
+    ``z = relu(norm(w_1 * d + w_2 * extract(y')))`` for the previous attended
+    map ``y'``, average-pooled to the size of ``x`` first; w starts at (1, 0).
+
+    Args:
+        attention, in_channels, carry_channels: As for every link. The widths
+            do not matter: the descriptor has two channels.
+        norm_cfg: The norm over those two channels.
+
+    Departs: sizes that do not divide are pooled adaptively, where the
+        published code fails; where they divide the numbers are the same.
+    """
+
+    def __init__(self,
+                 attention: nn.Module,
+                 in_channels: int,
+                 carry_channels: Optional[int],
+                 *,
+                 norm_cfg: dict = dict(type='BN')):
+        super().__init__(attention, in_channels, carry_channels)
+        if carry_channels is None:
+            return
+        self.weight = nn.Parameter(torch.tensor([1., 0.]))
+        self.norm = build_norm_layer(norm_cfg, 2)[1]
+
+    def match(self, carry: Tensor, x: Tensor) -> Tensor:
+        return _pool_to(carry, x)
+
+    def merge(self, attention: nn.Module, d: Tensor, p: Tensor) -> Tensor:
+        p = attention.extract(p)
+        return F.relu(self.norm(self.weight[0] * d + self.weight[1] * p))
+
+    @staticmethod
+    def carry(d: Any, a: Any, y: Tensor) -> Tensor:
+        return y
+
+
+@MODELS.register_module()
+class ChainLink(Link):
+    """One link for each part of a chain of attentions (CBAM).
+
+    Hands on one carry per part; a part is connected to its own kind only.
+
+    Args:
+        attention: The chain.
+        in_channels, carry_channels: As for every link.
+        norm_cfg: For the parts' links that hold a norm.
+    """
+
+    def __init__(self,
+                 attention: nn.Module,
+                 in_channels: int,
+                 carry_channels: Optional[int],
+                 *,
+                 norm_cfg: dict = dict(type='BN')):
+        # Not Link's check: a chain has no phases, its parts have.
+        BaseModule.__init__(self)
+        self.links = ModuleList(
+            part.link_type(
+                part, in_channels, carry_channels, norm_cfg=norm_cfg)
+            for part in attention.children())
+
+    def forward(self,
+                attention: nn.Module,
+                x: Tensor,
+                carry: Optional[tuple] = None) -> Tuple[Tensor, tuple]:
+        carries = []
+        for i, (link, part) in enumerate(
+                zip(self.links, attention.children())):
+            x, handed = link(part, x, None if carry is None else carry[i])
+            carries.append(handed)
+        return x, tuple(carries)
+
+
+@MODELS.register_module()
+def DCA(attention: nn.Module,
+        in_channels: int,
+        carry_channels: Optional[int],
+        *,
+        norm_cfg: Optional[dict] = None,
+        **options: Any) -> Link:
+    """Build the link that suits an attention: ``link=dict(type='DCA')``.
+
+    The attention names the kind (``link_type``): SE and GE are linked by
+    ``ChannelLink``, GC by ``ContextLink``, CBAM by ``ChainLink``, any other
+    by ``MapLink``. Options go to that link.
+
+    Args:
+        attention, in_channels, carry_channels: As for every link.
+        norm_cfg: For a link that holds a norm; None leaves its default.
+
+    Raises:
+        TypeError: The attention has no phases, or an option is not one of
+            the link's.
+    """
+    link_type = getattr(attention, 'link_type', MapLink)
+    accepts_norm = 'norm_cfg' in inspect.signature(link_type).parameters
+    if norm_cfg is not None and accepts_norm:
+        options['norm_cfg'] = norm_cfg
+    return link_type(attention, in_channels, carry_channels, **options)

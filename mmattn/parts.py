@@ -1,0 +1,132 @@
+"""What a block is handed: factories, made from config words in one place."""
+import inspect
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, Callable, List, Optional, Sequence, Union
+
+from torch import nn
+
+from .attentions import Attention
+from .fusions import Add, Fusion
+from .links import Link
+from .registry import MODELS
+
+Factory = Callable[..., nn.Module]
+Word = Union[None, dict, Sequence[Optional[dict]]]
+
+# The words of a config, with what each of them builds.
+SLOTS = dict(
+    attention=Attention,
+    link=Link,
+    fusion=Fusion,
+    depth_fusion=Fusion,
+    stage_attention=Attention,
+    conv2=nn.Conv2d)
+
+
+@dataclass(frozen=True)
+class Parts:
+    """Factories and settings of one block.
+
+    A factory is anything called with the channel count: a class, a partial,
+    a lambda. ``dataclasses.replace`` makes the parts of another block.
+
+    Args:
+        conv: ``(in_channels, out_channels, kernel_size, **conv arguments)``.
+        norm: ``(channels, postfix=...) -> (name, layer)``.
+        act: ``(inplace=...)``.
+        conv2: The spatial convolution, called like ``conv``.
+        attention: ``(in_channels)``.
+        attention_at: The place of the attention: ``'hidden'`` behind the
+            spatial convolution, ``'output'`` before the join.
+        link: ``(attention, in_channels, carry_channels)``.
+        fusion: ``(in_channels)``; joins branch and shortcut.
+        drop_path: Probability of dropping the branch.
+        with_cp: Recompute the block in backward instead of storing it.
+        inplace: Whether the activation behind the join may overwrite the
+            sum; not where the stage keeps the sums.
+    """
+    conv: Factory
+    norm: Callable
+    act: Factory = nn.ReLU
+    conv2: Optional[Factory] = None
+    attention: Optional[Factory] = None
+    attention_at: str = 'output'
+    link: Optional[Factory] = None
+    fusion: Factory = Add
+    drop_path: float = 0.
+    with_cp: bool = False
+    inplace: bool = True
+
+
+def known(slot: str) -> List[str]:
+    """Registered names that fit a config word, ours first."""
+    base = SLOTS[slot]
+    MODELS.get('ResNet')  # imports what the registry knows by location
+    modules = dict(MODELS.module_dict)
+    if slot == 'conv2':
+        modules.update(MODELS.parent.module_dict)
+    fits = [
+        name for name, cls in modules.items()
+        if (inspect.isclass(cls) and issubclass(cls, base)
+            and not (base is Attention and issubclass(cls, Fusion)))
+    ]
+    return ['DCA'] + fits if slot == 'link' else fits
+
+
+def factory(cfg: Optional[dict],
+            slot: str,
+            norm_cfg: Optional[dict] = None) -> Optional[Factory]:
+    """Make the config of one part a factory.
+
+    Args:
+        cfg: ``dict(type=..., **options)``; the type is a registered name or
+            a class. None stays None.
+        slot: The config word, for messages.
+        norm_cfg: Handed to parts that take one and do not state their own.
+
+    Raises:
+        TypeError: ``cfg`` is not a dict with a type.
+        ValueError: Unknown type or unknown option.
+    """
+    if cfg is None:
+        return None
+    if not isinstance(cfg, dict) or 'type' not in cfg:
+        raise TypeError(f"{slot} must be None or a dict with a 'type' "
+                        f'({", ".join(known(slot))}), got {cfg!r}')
+    options = dict(cfg)
+    name = options.pop('type')
+    made = MODELS.get(name) if isinstance(name, str) else name
+    if made is None:
+        raise ValueError(f'{slot} has no type {name!r}; known are '
+                         f'{", ".join(known(slot))}')
+    parameters = inspect.signature(made).parameters
+    if 'norm_cfg' in parameters and norm_cfg is not None:
+        options.setdefault('norm_cfg', norm_cfg)
+    if not any(p.kind is p.VAR_KEYWORD for p in parameters.values()):
+        unknown = [option for option in options if option not in parameters]
+        if unknown:
+            allowed = [
+                p.name for p in parameters.values()
+                if p.kind is p.KEYWORD_ONLY or slot == 'conv2'
+            ]
+            raise ValueError(
+                f'{slot}: {made.__name__} has no option '
+                f'{", ".join(unknown)}; it has '
+                f'{", ".join(allowed) or "none"}. (A dict that overrides an '
+                'inherited one is merged with it: add _delete_=True)')
+    return partial(made, **options)
+
+
+def spread(value: Any, count: int, word: str, of: str) -> list:
+    """One entry for each of ``count`` stages or blocks.
+
+    Raises:
+        ValueError: A list of another length.
+    """
+    if not isinstance(value, (list, tuple)):
+        return [value] * count
+    if len(value) != count:
+        raise ValueError(f'{word} lists {len(value)} entries for {count} '
+                         f'{of}: {value!r}')
+    return list(value)
