@@ -203,6 +203,23 @@ class Backbone(BaseModule):
             for parameter in module.parameters():
                 parameter.requires_grad = False
 
+    def init_weights(self) -> None:
+        """Initialise, or load the checkpoint of ``init_cfg``.
+
+        Raises:
+            FileNotFoundError: It is missing; says how to get it.
+        """
+        try:
+            super().init_weights()
+        except FileNotFoundError as error:
+            raise FileNotFoundError(
+                f'{error}\nIt is the starting checkpoint of the '
+                f'{type(self).__name__} backbone. Train it with the ImageNet '
+                'config of this backbone (configs/imagenet/), or convert a '
+                "published file with tools/convert_checkpoint.py; then set "
+                '--cfg-options model.backbone.init_cfg.checkpoint=PATH. To '
+                'start from scratch: model.backbone.init_cfg=None') from error
+
     def train(self, mode: bool = True) -> 'Backbone':
         """Set the mode; what is frozen and ``norm_eval`` norms stay put."""
         super().train(mode)

@@ -65,5 +65,11 @@ class Add(Fusion):
         ValueError: ``num_maps < 2``.
     """
 
-    def forward(self, xs: Sequence[Tensor]) -> Tensor:
+    def pool(self, x: Tensor) -> None:
+        return None
+
+    def transform(self, d: Sequence[None]) -> None:
+        return None
+
+    def attend(self, xs: Sequence[Tensor], a: None) -> Tensor:
         return sum(xs[1:], xs[0])

@@ -1,0 +1,12 @@
+#!/usr/bin/env bash
+# Set up the environment if needed and run all tests:
+#
+#   bash tools/run_tests.sh [pytest arguments]
+#
+# MMATTN_VENV and PYTHON as in setup_env.sh.
+set -euo pipefail
+root=$(cd "$(dirname "$0")/.." && pwd)
+bash "$root/tools/setup_env.sh"
+cd "$root"
+export PYTHONPATH=$root${PYTHONPATH:+:$PYTHONPATH}
+exec "${MMATTN_VENV:-$root/.venv}/bin/python" -m pytest "$@"
