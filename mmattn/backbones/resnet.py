@@ -347,7 +347,8 @@ class ResNet(Backbone):
         channels = stem_channels or base_channels
         self._add_stem(parts, in_channels, channels)
         # Every stage of the depth has its share of the ramp, built or not.
-        rates = torch.linspace(0, drop_path_rate, sum(depths)).tolist()
+        rates = torch.linspace(
+            0, drop_path_rate, sum(depths), device='cpu').tolist()
         linked = None
         for i, num_blocks in enumerate(depths[:num_stages]):
             planes = base_channels * 2**i

@@ -1,0 +1,8 @@
+from .convert import convert
+from .safe import (CheckpointError, install_safe_loading,
+                   load_checkpoint_file)
+
+__all__ = [
+    'CheckpointError', 'convert', 'install_safe_loading',
+    'load_checkpoint_file'
+]

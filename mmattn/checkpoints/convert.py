@@ -1,0 +1,240 @@
+"""Published checkpoints to ours, by tables of key patterns.
+
+In a pattern ``{}`` is a number, and ``*`` at its end the name of a parameter
+or buffer. A target takes the numbers in their order.
+"""
+import os
+import re
+from collections import Counter
+from copy import deepcopy
+from dataclasses import dataclass
+from importlib import import_module
+from os import path as osp
+from typing import Any, Callable, Dict, Iterable, List, Optional, Tuple, Union
+
+import torch
+from mmengine.config import Config
+from mmengine.registry import MODELS
+from torch import Tensor
+
+from .safe import CheckpointError, load_checkpoint_file
+
+# The modules of this package that hold a TABLE: what --source can be.
+SOURCES = ('sda', 'torchvision')
+Weights = Dict[str, Tensor]
+Join = Callable[[List[Tensor]], Tensor]
+
+
+@dataclass(frozen=True)
+class Table:
+    """The names of one published source.
+
+    Args:
+        name: What ``--source`` calls it.
+        signature: Patterns; each is found in every file of this source.
+        rules: From each pattern of the source to its target in our model;
+            to None, for what is dropped on purpose; or to a target and a
+            function, for tensors that are joined or reshaped. Such a target
+            may leave out the pattern's last number: the function gets the
+            list of tensors that differ only in it, in numerical order. The
+            first pattern that fits a key decides.
+    """
+    name: str
+    signature: Tuple[str, ...]
+    rules: Dict[str, Union[str, None, Tuple[str, Join]]]
+
+    def match(self, key: str) -> Optional[Tuple]:
+        """The rule of a key, with its numbers and leaf; None without one."""
+        for pattern, rule in self.rules.items():
+            found = _regex(pattern).fullmatch(key)
+            if found:
+                numbers = found.groups()[:pattern.count('{}')]
+                leaf = found.groupdict().get('leaf', '')
+                return rule, [int(n) for n in numbers], leaf
+        return None
+
+
+def _regex(pattern: str) -> re.Pattern:
+    pattern = re.escape(pattern).replace(r'\{\}', r'(\d+)')
+    return re.compile(pattern.replace(r'\*', r'(?P<leaf>\w+)'))
+
+
+def _some(lines: Iterable[str]) -> str:
+    lines = list(lines)
+    more = ['...'] if len(lines) > 10 else []
+    return '\n  '.join([f'{len(lines)}:', *lines[:10], *more])
+
+
+def read_weights(path: str) -> Weights:
+    """A published file's tensors: unwrapped, unprefixed, half made float."""
+    weights = load_checkpoint_file(path)
+    for wrapper in ('state_dict', 'model', 'net'):
+        inner = isinstance(weights, dict) and weights.get(wrapper)
+        weights = inner if isinstance(inner, dict) else weights
+    if not isinstance(weights, dict) or not weights:
+        wrong = [f'all of it: {type(weights).__name__}']
+    else:
+        wrong = [
+            f'{key}: {type(value).__name__}'
+            for key, value in weights.items() if not isinstance(value, Tensor)
+        ]
+    if wrong:
+        raise CheckpointError(
+            f'{path} must hold a dict of tensors, bare or under state_dict, '
+            f'model or net; what is none, {_some(wrong)}')
+    prefix = re.compile(r'(module\.(1\.)?)+')  # parallel and half wrappers
+    if all(map(prefix.match, weights)):
+        weights = {prefix.sub('', k, count=1): v for k, v in weights.items()}
+    half = (torch.float16, torch.bfloat16)
+    return {k: v.float() if v.dtype in half else v for k, v in weights.items()}
+
+
+def find_table(weights: Weights, source: Optional[str] = None) -> Table:
+    """The table of a file, by its name or by the file's keys."""
+    tables = {n: import_module(f'{__package__}.{n}').TABLE for n in SOURCES}
+    if source is not None:
+        if source not in tables:
+            raise CheckpointError(f'source {source!r} is not known; known '
+                                  f'are {", ".join(tables)}')
+        return tables[source]
+    found = [
+        table for table in tables.values()
+        if all(any(map(_regex(p).fullmatch, weights)) for p in table.signature)
+    ]
+    if len(found) > 1:  # where one layout extends another, who knows it all?
+        found = [t for t in found if all(map(t.match, weights))] or found
+    if len(found) != 1:
+        fits = ' and '.join(table.name for table in found) or 'none'
+        raise CheckpointError(
+            'the keys must tell the source of the file; of the known sources '
+            f'({", ".join(tables)}) they fit {fits}. If you know it, give '
+            f'--source. Keys of the file, {_some(weights)}')
+    return found[0]
+
+
+def map_keys(table: Table, weights: Weights) -> Tuple[Weights, int]:
+    """Rename, join and drop by a table; also says how many were dropped."""
+    matches = {key: table.match(key) for key in weights}
+    unknown = [key for key, match in matches.items() if match is None]
+    if unknown:
+        raise CheckpointError('keys without a rule in the table of '
+                              f'{table.name}, {_some(unknown)}')
+    parts, functions = {}, {}
+    for key, (rule, numbers, leaf) in matches.items():
+        if rule is not None:
+            target, function = (rule, None) if isinstance(rule, str) else rule
+            used = target.count('{}')
+            target = target.replace('*', leaf).format(*numbers)
+            functions[target] = function
+            parts.setdefault(target, []).append((numbers[used:], key))
+    mapped = {}
+    for target, found in parts.items():
+        found.sort()
+        order, keys = zip(*found)
+        function, whole = functions[target], [[i] for i in range(len(keys))]
+        if list(order) not in ([[]], whole if function else [[]]):
+            raise CheckpointError(f'{target} must come from one key, or be '
+                                  f'joined from keys numbered from 0; it has '
+                                  f'{_some(keys)}')
+        tensors = [weights[key] for key in keys]
+        mapped[target] = function(tensors) if function else tensors[0]
+    return mapped, sum(match[0] is None for match in matches.values())
+
+
+def fit(mapped: Weights, model: Weights) -> Tuple[Weights, List[str]]:
+    """Hold mapped weights against the state dict of the model they are for.
+
+    A detector or segmentor takes the backbone alone. A classifier takes all
+    of itself, or the backbone if the file has no classifier.
+
+    Returns:
+        What the model loads strictly, and in words what was done to it.
+    """
+    notes = []
+    trunk = {k: v for k, v in mapped.items() if k.startswith('backbone.')}
+    if len(trunk) < len(mapped) and not any(
+            key.startswith('head.fc.') for key in model):
+        notes.append(f'{len(mapped) - len(trunk)} of the classifier dropped: '
+                     'the model has no head.fc')
+        mapped = trunk
+    if len(trunk) == len(mapped):
+        model = {k: v for k, v in model.items() if k.startswith('backbone.')}
+    counters = {
+        key: torch.zeros_like(value)
+        for key, value in model.items()
+        if key.endswith('.num_batches_tracked') and key not in mapped
+    }
+    if counters:
+        notes.append(f'{len(counters)} num_batches_tracked set to 0')
+    mapped = {**mapped, **counters}
+    wrong = {
+        'missing in the file': [k for k in model if k not in mapped],
+        'not in the model': [k for k in mapped if k not in model],
+        'of another shape': [
+            f'{k}: file {tuple(v.shape)}, model {tuple(model[k].shape)}'
+            for k, v in mapped.items()
+            if k in model and v.shape != model[k].shape
+        ],
+    }
+    if any(wrong.values()):
+        lists = [f'keys {what}, {_some(k)}' for what, k in wrong.items() if k]
+        raise CheckpointError('\n'.join(
+            ['the file does not fit the model of the config:', *lists]))
+    return mapped, notes
+
+
+def _drop_init(node: Any) -> None:
+    if isinstance(node, dict):
+        for key in ('init_cfg', 'pretrained'):
+            node.pop(key, None)
+        node = list(node.values())
+    if isinstance(node, (list, tuple)):
+        for child in node:
+            _drop_init(child)
+
+
+def convert(src: str, dst: str, cfg: Config,
+            source: Optional[str] = None) -> str:
+    """Write a published checkpoint as one that the config's model loads.
+
+    Args:
+        src: The published file.
+        dst: The file to write; replaced whole or not at all.
+        cfg: A config with a ``model``.
+        source: Name of the table; None tells it by the keys.
+
+    Returns:
+        One line that says what was written and what was not.
+
+    Raises:
+        FileNotFoundError: ``src`` does not exist.
+        CheckpointError: ``src`` cannot be read, its source not be told, it
+            has keys without a rule, or it does not fit the model; there is
+            no model; ``dst`` is ``src``.
+    """
+    if osp.realpath(src) == osp.realpath(dst):
+        raise CheckpointError(f'{dst} would replace its own source; give '
+                              'another file to write')
+    if 'model' not in cfg:
+        raise CheckpointError('the config has no model to convert for')
+    weights = read_weights(src)
+    table = find_table(weights, source)
+    mapped, dropped = map_keys(table, weights)
+    model = deepcopy(cfg.model)
+    _drop_init(model)
+    model['_scope_'] = cfg.get('default_scope')
+    state_dict, notes = fit(mapped, MODELS.build(model).state_dict())
+    if dropped:
+        notes.append(f'{dropped} dropped by the table')
+    meta = dict(source=table.name, source_file=osp.basename(src))
+    os.makedirs(osp.dirname(osp.abspath(dst)), exist_ok=True)
+    part = f'{dst}.{os.getpid()}.part'
+    try:
+        torch.save(dict(meta=meta, state_dict=state_dict), part)
+        os.replace(part, dst)
+    finally:
+        if osp.exists(part):
+            os.remove(part)
+    count = Counter(key.split('.')[0] for key in state_dict)
+    tensors = ', '.join(f'{name} {n}' for name, n in count.items())
+    return f'{table.name}: {"; ".join([tensors, *notes])} -> {dst}'
