@@ -13,18 +13,18 @@ export PYTHONPATH=$root${PYTHONPATH:+:$PYTHONPATH}
 python=${MMATTN_VENV:-$root/.venv}/bin/python
 config=configs/quickstart/mask_rcnn_sda_r50_toy.py
 work_dir=work_dirs/quickstart
-last=$work_dir/iter_300.pth
+last=$work_dir/iter_480.pth
 
 say() { printf '\n[quickstart] %s\n' "$*"; }
 
 say 'dataset: 160 images to train on, 40 to evaluate on'
 "$python" tools/make_toy_dataset.py data/toy --layout coco \
-    --train 160 --val 40 --size 192
+    --train 160 --val 40 --size 160
 if [ -f "$last" ]; then
     say "trained already: $last"
 else
     say 'training Mask R-CNN with a selective-depth-attention ResNet-50:' \
-        '300 iterations of 4 images, some 10 minutes on 2 CPU cores'
+        '480 iterations of 4 images, some 10 minutes on 2 CPU cores'
     "$python" tools/train.py "$config" --work-dir "$work_dir" --resume
 fi
 log=$work_dir/evaluation.log

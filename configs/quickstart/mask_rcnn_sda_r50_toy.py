@@ -1,13 +1,13 @@
 # The main config, shrunk to what two CPU cores train in minutes: a generated
-# dataset of 192 x 192 images, a short schedule, smaller heads, and a start
+# dataset of 160 x 160 images, a short schedule, smaller heads, and a start
 # from scratch, because the quickstart downloads no weights.
 _base_ = '../mask_rcnn/mask_rcnn_sda_r50_1x_coco.py'
 
 data_root = 'data/toy/'
 metainfo = dict(classes=('disc', 'ring', 'square', 'triangle'))
 num_classes = len(metainfo['classes'])
-scale = (192, 192)
-max_iters = 300
+scale = (160, 160)
+max_iters = 480
 
 model = dict(
     backbone=dict(frozen_stages=-1, norm_eval=False, init_cfg=None),
@@ -26,7 +26,7 @@ model = dict(
     train_cfg=dict(
         rpn=dict(sampler=dict(num=128)),
         rpn_proposal=dict(nms_pre=500, max_per_img=200),
-        rcnn=dict(sampler=dict(num=64))),
+        rcnn=dict(sampler=dict(num=128))),
     test_cfg=dict(rpn=dict(nms_pre=500, max_per_img=200)))
 
 train_pipeline = [
@@ -87,11 +87,11 @@ param_scheduler = [
 ]
 optim_wrapper = dict(
     optimizer=dict(
-        _delete_=True, type='AdamW', lr=5e-4, weight_decay=0.01),
+        _delete_=True, type='AdamW', lr=1e-3, weight_decay=0.01),
     clip_grad=dict(max_norm=10))
 auto_scale_lr = dict(base_batch_size=4)
 default_hooks = dict(
     logger=dict(interval=10),
-    checkpoint=dict(by_epoch=False, interval=100, max_keep_ckpts=2))
+    checkpoint=dict(by_epoch=False, interval=120, max_keep_ckpts=2))
 log_processor = dict(by_epoch=False)
 randomness = dict(seed=0)

@@ -199,7 +199,8 @@ class Backbone(BaseModule):
             for name in self.stage_names[:self.frozen_stages]
         ]
         for module in frozen:
-            module.eval()
+            if not isinstance(module, nn.Conv2d):  # as the stock networks
+                module.eval()
             for parameter in module.parameters():
                 parameter.requires_grad = False
 

@@ -2,7 +2,7 @@ from typing import Any, List, Optional, Sequence, Tuple
 
 from mmcv.cnn.bricks import DropPath
 from mmengine.model import BaseModule
-from torch import Tensor, is_grad_enabled, nn
+from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from ..fusions import Fusion
@@ -91,7 +91,9 @@ class ResidualBlock(BaseModule):
         return self.fusion((self.drop_path(y), self.shortcut(x))), carry
 
     def forward(self, x: Tensor, carry: Any = None) -> Tuple[Tensor, Any]:
-        if self.with_cp and is_grad_enabled():
+        # Behind frozen stages only: batch norms of a block that is run twice
+        # update their statistics twice.
+        if self.with_cp and x.requires_grad:
             return checkpoint(self._forward, x, carry, use_reentrant=False)
         return self._forward(x, carry)
 

@@ -1,4 +1,5 @@
 import math
+from fractions import Fraction
 from functools import partial
 from typing import Any, List, Optional, Sequence, Tuple, Union
 
@@ -115,7 +116,7 @@ class Bottleneck(ResidualBlock):
                  *,
                  avg_down: bool = False,
                  groups: int = 1,
-                 width: float = 1.,
+                 width: Union[float, Fraction] = 1.,
                  style: str = 'pytorch'):
         super().__init__(parts)
         out_channels = channels * self.expansion
@@ -317,7 +318,7 @@ class ResNet(Backbone):
         settings = dict(avg_down=avg_down)
         if block_type is Bottleneck:
             width = 1. if base_width is None else (
-                base_width * groups / base_channels)
+                Fraction(base_width * groups, base_channels))  # no rounding
             settings.update(groups=groups, width=width, style=style)
         elif groups != 1 or base_width is not None or style != 'pytorch':
             raise ValueError(f'groups={groups}, base_width={base_width}, '
@@ -485,9 +486,14 @@ class ResNetV1d(ResNet):
 
 @MODELS.register_module()
 class ResNeXt(ResNet):
-    """ResNet with 32 groups of 4 channels; the rest as ``ResNet``."""
+    """ResNet with 32 groups of 4 channels; the rest as ``ResNet``.
+
+    With ``groups=1`` it is the plain ResNet, whatever the width says.
+    """
 
     def __init__(self, depth, *, groups: int = 32, **kwargs: Any):
-        if kwargs.get('width_per_group') is None:
+        if groups == 1:
+            kwargs.update(base_width=None, width_per_group=None)
+        elif kwargs.get('width_per_group') is None:
             kwargs.setdefault('base_width', 4)
         super().__init__(depth, groups=groups, **kwargs)

@@ -1,12 +1,12 @@
 """Says what a checkpoint gave a backbone, and refuses half a trunk."""
 import logging
 from collections import Counter
-from typing import Dict, Iterable, List
+from typing import Dict, Iterable, List, Optional
 
 import torch
 from mmengine.hooks import Hook
 from mmengine.logging import print_log
-from mmengine.model import is_model_wrapper
+from mmengine.model import BaseTTAModel, is_model_wrapper
 from torch import nn
 
 from ..registry import HOOKS
@@ -60,7 +60,8 @@ def _advice(trunk: List[str], given: Dict[str, torch.Size]) -> str:
     if prefix:
         return (f'The names agree behind the prefix {prefix!r}: write '
                 "init_cfg=dict(type='Pretrained', checkpoint=..., "
-                f'prefix={prefix!r}).')
+                f'prefix={prefix!r}); if the names in the file begin with '
+                f"'module.', prefix={'module.' + prefix!r}.")
     return ('If it is a published checkpoint in its authors\' names, convert '
             'it with tools/convert_checkpoint.py.')
 
@@ -95,7 +96,7 @@ def check_trunk(backbone: nn.Module, state_dict: dict, prefix: str) -> None:
         f'{part} {loaded[part]}/{count}' for part, count in total.items())
     if unused:
         line += f'; not in this network: {_some(unused)}'
-    problem = _problem(own, given, unused, loaded['trunk'])
+    problem = _problem(own, given, unused, loaded['trunk'], prefix)
     if problem is None:
         print_log(line, logger='current')
         return
@@ -108,11 +109,13 @@ def check_trunk(backbone: nn.Module, state_dict: dict, prefix: str) -> None:
         'the backbone (--cfg-options model.backbone.on_partial_load=warn).')
 
 
-def _problem(own: dict, given: dict, unused: List[str], loaded: int):
+def _problem(own: dict, given: dict, unused: List[str], loaded: int,
+             prefix: str) -> Optional[str]:
     trunk = [key for key in own if part_of(key) == 'trunk']
     if loaded == 0:
         return ('Nothing of the trunk is in the checkpoint. The network has '
-                f'{_some(trunk)}; the file has {_some(given)}. ' +
+                f'{_some(trunk)}; the file has {_some(given)}'
+                f'{f" behind {prefix!r}" if prefix else ""}. ' +
                 _advice(trunk, given))
     problems = []
     missing = [key for key in trunk if key not in given]
@@ -153,7 +156,7 @@ class LoadReportHook(Hook):
 
     def after_load_checkpoint(self, runner, checkpoint: dict) -> None:
         model = runner.model
-        if is_model_wrapper(model):
+        while is_model_wrapper(model) or isinstance(model, BaseTTAModel):
             model = model.module
         own = _counted(model.state_dict())
         given = _counted(checkpoint.get('state_dict', checkpoint))

@@ -1,0 +1,45 @@
+"""Random batches in each toolbox's own structures."""
+import torch
+from mmengine.structures import InstanceData, PixelData
+
+SIZE = (65, 97)
+
+
+def boxes(num_classes: int, with_mask: bool = False):
+    import numpy as np
+    from mmdet.structures import DetDataSample
+    from mmdet.structures.mask import BitmapMasks
+    sample = DetDataSample(
+        metainfo=dict(
+            img_shape=SIZE, ori_shape=SIZE, scale_factor=(1., 1.),
+            batch_input_shape=SIZE, img_id=0))
+    corners = torch.tensor([[3., 5., 41., 60.], [30., 11., 90., 47.]])
+    sample.gt_instances = InstanceData(
+        bboxes=corners, labels=torch.tensor([0, num_classes - 1]))
+    if with_mask:
+        masks = np.zeros((2, *SIZE), dtype=np.uint8)
+        for mask, (x1, y1, x2, y2) in zip(masks, corners.int().tolist()):
+            mask[y1:y2, x1:x2] = 1
+        sample.gt_instances.masks = BitmapMasks(masks, *SIZE)
+    return sample
+
+
+def segments(num_classes: int):
+    from mmseg.structures import SegDataSample
+    sample = SegDataSample(metainfo=dict(img_shape=SIZE, ori_shape=SIZE))
+    sample.gt_sem_seg = PixelData(data=torch.randint(num_classes, (1, *SIZE)))
+    return sample
+
+
+def label(num_classes: int):
+    from mmpretrain.structures import DataSample
+    sample = DataSample(metainfo=dict(img_shape=SIZE, ori_shape=SIZE))
+    return sample.set_gt_label(num_classes - 1)
+
+
+def batch(make_sample) -> dict:
+    """Two images with a sample each, as a data loader hands them on."""
+    images = torch.randint(256, (2, 3, *SIZE), dtype=torch.uint8)
+    return dict(
+        inputs=list(images.unbind()),
+        data_samples=[make_sample() for _ in images])

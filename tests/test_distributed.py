@@ -1,0 +1,163 @@
+"""Two gloo processes train as one does, through the real command lines.
+
+The workers import this file: the config names its classes by full path.
+"""
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from mmengine.model import BaseModel, MMDistributedDataParallel
+from torch import nn
+from torch.utils.data import Dataset
+
+TOOLS = Path(__file__).resolve().parents[1] / 'tools'
+CONFIG = '''
+default_scope = 'mmengine'
+model = dict(
+    type='test_distributed.Classifier', norm_cfg=dict(type='SyncBN'))
+train_dataloader = dict(
+    batch_size=4,
+    num_workers=0,
+    dataset=dict(type='test_distributed.Noise'),
+    sampler=dict(type='DefaultSampler', shuffle=False))
+train_cfg = dict(by_epoch=False, max_iters=4)
+optim_wrapper = dict(optimizer=dict(type='SGD', lr=0.2, momentum=0.9))
+auto_scale_lr = dict(base_batch_size=4, enable=False)
+default_hooks = dict(
+    checkpoint=dict(type='CheckpointHook', interval=4, by_epoch=False))
+randomness = dict(seed=7)
+'''
+
+
+class Noise(Dataset):
+    """Sixteen fixed maps in three classes.
+
+    Without shuffling, DefaultSampler hands rank r of n the samples r, r + n,
+    ...: the two half batches of a step are the whole batch of one process.
+    """
+
+    metainfo = {}
+
+    def __len__(self):
+        return 16
+
+    def __getitem__(self, index):
+        generator = torch.Generator().manual_seed(index)
+        x = torch.randn(3, 11, 7, generator=generator)
+        return dict(inputs=x, label=torch.tensor(index % 3))
+
+
+class Classifier(BaseModel):
+    """Convolution, frozen batch norm, linear layer.
+
+    Args:
+        norm_cfg: SyncBN is refused by DistributedDataParallel on the CPU.
+        fail_on: Rank whose forward raises.
+    """
+
+    def __init__(self, norm_cfg, fail_on=None, data_preprocessor=None):
+        super().__init__(data_preprocessor)
+        self.conv = nn.Conv2d(3, 5, 3, stride=2)
+        norms = dict(BN=nn.BatchNorm2d, SyncBN=nn.SyncBatchNorm)
+        self.norm = norms[norm_cfg['type']](5)
+        self.fc = nn.Linear(5, 3)
+        self.fail_on = fail_on
+
+    def train(self, mode=True):
+        super().train(mode)
+        self.norm.eval()
+        return self
+
+    def forward(self, inputs, label, mode='tensor'):
+        if self.fail_on == int(os.environ['RANK']):
+            raise ArithmeticError(f'rank {self.fail_on} gives up')
+        x = self.norm(self.conv(torch.stack(list(inputs)))).relu()
+        y = self.fc(x.mean((2, 3)))
+        return dict(loss=nn.functional.cross_entropy(y, torch.stack(label)))
+
+
+class WithoutReduction(MMDistributedDataParallel):
+    """Leaves every process its own gradients."""
+
+    def train_step(self, data, optim_wrapper):
+        with self.no_sync():
+            return super().train_step(data, optim_wrapper)
+
+
+def launch(folder, processes, *options):
+    """Train in ``folder``; return exit code, output and checkpoint path."""
+    config = folder / 'toy.py'
+    config.write_text(CONFIG)
+    with socket.socket() as free:
+        free.bind(('127.0.0.1', 0))
+        port = free.getsockname()[1]
+    path = [str(Path(__file__).parent), str(TOOLS.parent),
+            os.environ.get('PYTHONPATH', '')]
+    env = dict(
+        os.environ,
+        CUDA_VISIBLE_DEVICES='',  # gloo, also where the tester has GPUs
+        OMP_NUM_THREADS='1',
+        PORT=str(port),
+        PYTHON=sys.executable,
+        PYTHONPATH=os.pathsep.join(filter(None, path)))
+    arguments = ['--work-dir', str(folder / 'out'), '--cfg-options', *options,
+                 f'train_dataloader.batch_size={4 // processes}']
+    if processes == 1:
+        command = [sys.executable, str(TOOLS / 'train.py'), str(config)]
+        env['RANK'] = '0'
+    else:
+        command = ['bash', str(TOOLS / 'dist_train.sh'), str(config),
+                   str(processes)]
+    done = subprocess.run(
+        command + arguments, cwd=folder, env=env, text=True,
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    return done.returncode, done.stdout, folder / 'out' / 'iter_4.pth'
+
+
+def weights(checkpoint):
+    """All trained numbers of a checkpoint as one vector."""
+    state = torch.load(checkpoint, weights_only=False)['state_dict']
+    assert not [k for k in state if k.startswith('module.')]
+    return torch.cat([state[k].flatten() for k in sorted(state)
+                      if k.startswith(('conv', 'norm.weight', 'norm.bias',
+                                       'fc'))])
+
+
+@pytest.fixture(scope='module')
+def single(tmp_path_factory):
+    """Weights after four steps of one process with whole batches."""
+    code, output, checkpoint = launch(tmp_path_factory.mktemp('single'), 1)
+    assert code == 0, output
+    assert 'linear rule' not in output  # the batch fits the rate
+    return weights(checkpoint)
+
+
+def test_two_processes_train_as_one(tmp_path, single):
+    code, output, checkpoint = launch(tmp_path, 2)
+    assert code == 0, output
+    assert '2 gloo process(es) on the CPU' in output
+    assert output.count('1 setting(s) of the config changed to BN') == 1
+    assert 'linear rule' not in output
+    torch.testing.assert_close(
+        weights(checkpoint), single, rtol=0, atol=1e-5)
+
+
+def test_without_reduction_they_do_not(tmp_path, single):
+    """The test above would notice; a user's wrapper and warning arrive."""
+    code, output, checkpoint = launch(
+        tmp_path, 2, 'auto_scale_lr.base_batch_size=8',
+        'model_wrapper_cfg.type=test_distributed.WithoutReduction')
+    assert code == 0, output
+    assert output.count('linear rule gives lr=0.1 instead of 0.2') == 1
+    assert (weights(checkpoint) - single).abs().max() > 1e-3
+
+
+def test_error_in_one_worker_ends_the_job(tmp_path):
+    code, output, checkpoint = launch(tmp_path, 2, 'model.fail_on=1')
+    assert code != 0
+    assert 'ArithmeticError: rank 1 gives up' in output
+    assert not checkpoint.exists()
