@@ -105,7 +105,8 @@ class _Mix(BaseModule):
         z = self.weight[0] * d + self.weight[1] * p
         if self.bias is not None:
             z = z + self.bias
-        return F.relu(self.norm(z.flatten(1)))[..., None, None]
+        # Autocast runs the norm in single precision; gates do not.
+        return F.relu(self.norm(z.flatten(1))).to(d.dtype)[..., None, None]
 
 
 @MODELS.register_module()

@@ -8,20 +8,19 @@ from torch import nn
 
 from .attentions import Attention
 from .fusions import Add, Fusion
-from .links import Link
+from .links import DCA, Link
 from .registry import MODELS
 
 Factory = Callable[..., nn.Module]
 Word = Union[None, dict, Sequence[Optional[dict]]]
 
-# The words of a config, with what each of them builds.
+# What the words of a config build, but for conv2: any convolution.
 SLOTS = dict(
     attention=Attention,
     link=Link,
     fusion=Fusion,
     depth_fusion=Fusion,
-    stage_attention=Attention,
-    conv2=nn.Conv2d)
+    stage_attention=Attention)
 
 
 @dataclass(frozen=True)
@@ -59,19 +58,27 @@ class Parts:
     inplace: bool = True
 
 
+def _fits(made: Any, slot: str) -> bool:
+    """Whether what is registered under a name fits a config word."""
+    if slot == 'conv2':  # called like one; DCN packs hide it behind *args
+        return inspect.isclass(made) and any(
+            {'out_channels', 'kernel_size'} <= set(
+                inspect.signature(base).parameters)
+            for base in made.__mro__ if issubclass(base, nn.Module))
+    if made is DCA:
+        return slot == 'link'
+    fits = inspect.isclass(made) and issubclass(made, SLOTS[slot])
+    return fits and not (SLOTS[slot] is Attention and issubclass(made, Fusion))
+
+
 def known(slot: str) -> List[str]:
-    """Registered names that fit a config word, ours first."""
-    base = SLOTS[slot]
+    """Registered names that fit a config word."""
     MODELS.get('ResNet')  # imports what the registry knows by location
     modules = dict(MODELS.module_dict)
     if slot == 'conv2':
         modules.update(MODELS.parent.module_dict)
-    fits = [
-        name for name, cls in modules.items()
-        if (inspect.isclass(cls) and issubclass(cls, base)
-            and not (base is Attention and issubclass(cls, Fusion)))
-    ]
-    return ['DCA'] + fits if slot == 'link' else fits
+    return sorted(
+        name for name, made in modules.items() if _fits(made, slot))
 
 
 def factory(cfg: Optional[dict],
@@ -80,8 +87,8 @@ def factory(cfg: Optional[dict],
     """Make the config of one part a factory.
 
     Args:
-        cfg: ``dict(type=..., **options)``; the type is a registered name or
-            a class. None stays None.
+        cfg: ``dict(type=..., **options)``; the type is a registered name, or
+            a class, which need not be one of ours. None stays None.
         slot: The config word, for messages.
         norm_cfg: Handed to parts that take one and do not state their own.
 
@@ -97,24 +104,28 @@ def factory(cfg: Optional[dict],
     options = dict(cfg)
     name = options.pop('type')
     made = MODELS.get(name) if isinstance(name, str) else name
-    if made is None:
+    if made is None or isinstance(name, str) and not _fits(made, slot):
         raise ValueError(f'{slot} has no type {name!r}; known are '
                          f'{", ".join(known(slot))}')
     parameters = inspect.signature(made).parameters
     if 'norm_cfg' in parameters and norm_cfg is not None:
         options.setdefault('norm_cfg', norm_cfg)
-    if not any(p.kind is p.VAR_KEYWORD for p in parameters.values()):
-        unknown = [option for option in options if option not in parameters]
-        if unknown:
-            allowed = [
-                p.name for p in parameters.values()
-                if p.kind is p.KEYWORD_ONLY or slot == 'conv2'
-            ]
-            raise ValueError(
-                f'{slot}: {made.__name__} has no option '
-                f'{", ".join(unknown)}; it has '
-                f'{", ".join(allowed) or "none"}. (A dict that overrides an '
-                'inherited one is merged with it: add _delete_=True)')
+    # Our parts take options by keyword only; the rest is the slot's.
+    ours = slot != 'conv2' and _fits(made, slot)
+    allowed = [
+        p.name for p in parameters.values()
+        if p.kind is p.KEYWORD_ONLY or not ours
+    ]
+    open_ended = any(p.kind is p.VAR_KEYWORD for p in parameters.values())
+    unknown = [
+        option for option in options if option not in allowed
+        and (option in parameters or not open_ended)
+    ]
+    if unknown:
+        raise ValueError(
+            f'{slot}: {made.__name__} has no option {", ".join(unknown)}; it '
+            f'has {", ".join(allowed) or "none"}. (A dict that overrides an '
+            'inherited one is merged with it: add _delete_=True)')
     return partial(made, **options)
 
 

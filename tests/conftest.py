@@ -1,14 +1,12 @@
 import logging
-import os
 
 import pytest
 import torch
 from mmengine.logging import MMLogger
 from mmengine.registry import DefaultScope
 
-# The suite may share its machine with a training; two threads are enough for
-# tensors of a few kilobytes.
-torch.set_num_threads(min(2, os.cpu_count()))
+# Tensors of a few kilobytes gain nothing from threads.
+torch.set_num_threads(1)
 
 
 @pytest.fixture(autouse=True)

@@ -463,7 +463,7 @@ def test_a_kernel_size_must_be_odd(cls, kernel_size):
 @pytest.mark.parametrize(
     'options', [dict(ratio=0), dict(min_channels=0), dict(ratio=2.5)])
 def test_coordinate_attention_refuses(options):
-    with pytest.raises(ValueError, match='ratio and min_channels'):
+    with pytest.raises(ValueError, match='must be a positive integer'):
         CoordAttention(64, **options)
 
 

@@ -160,7 +160,10 @@ def check_modes(net, frozen_stages, norm_eval):
     parameters = {id(p) for part in frozen for p in part.parameters()}
     for p in net.parameters():
         assert p.requires_grad == (id(p) not in parameters)
+    stem_convs = [m for m in net.stem_modules() if isinstance(m, nn.Conv2d)]
     for module in net.modules():
+        if module in stem_convs:  # has no mode; the stock networks leave it
+            continue
         still = id(module) in inside or (
             norm_eval and isinstance(module, _BatchNorm))
         assert module.training == (not still)
@@ -802,7 +805,7 @@ def refuse(words, kind=ValueError, depth=(2, 1, 2, 1), **options):
            fusion=dict(type='Sum')),
     refuse("depth_fusion has no type 'SDA'; known are .*SelectiveFusion",
            depth_fusion=dict(type='SDA')),
-    refuse("link has no type 'Dca'; known are DCA.*MapLink",
+    refuse("link has no type 'Dca'; known are .*DCA.*MapLink",
            attention=SE16, link=dict(type='Dca')),
     refuse("conv2 has no type 'Conv5d'; known are .*Conv2d",
            conv2=dict(type='Conv5d')),

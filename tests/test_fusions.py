@@ -292,6 +292,22 @@ def test_pooling_map_by_map_is_the_same(training):
     assert torch.equal(y, layer(xs))
 
 
+def test_weights_have_the_dtype_of_the_maps():
+    """On a GPU, autocast runs the softmax in single precision."""
+
+    class Single(torch.nn.Module):
+
+        def forward(self, x):
+            return x.float()
+
+    layer = build('SelectiveFusion', dtype=torch.float32)
+    layer.project = torch.nn.Sequential(layer.project, Single())
+    xs = random_maps(2, 2, CHANNELS, 7, 5, dtype=torch.bfloat16)
+    with torch.autocast('cpu', dtype=torch.bfloat16):
+        weights = layer.transform(layer.extract(xs))
+    assert {a.dtype for a in weights} == {torch.bfloat16}
+
+
 def test_weights_are_shares():
     layer = build('SelectiveFusion', num_maps=3).eval()
     xs = random_maps(3, 2, CHANNELS, 7, 5)
@@ -366,9 +382,9 @@ def test_sk_has_no_bias():
 
 
 @pytest.mark.parametrize('options,words', [
-    (dict(ratio=0), 'ratio and min_channels'),
-    (dict(min_channels=-1), 'ratio and min_channels'),
-    (dict(ratio=2.5), 'ratio and min_channels'),
+    (dict(ratio=0), 'must be a positive integer'),
+    (dict(min_channels=-1), 'must be a positive integer'),
+    (dict(ratio=2.5), 'must be a positive integer'),
     (dict(last_share=0), 'between 0 and 1'),
     (dict(last_share=1), 'between 0 and 1'),
     (dict(last_share=95), 'between 0 and 1'),

@@ -342,16 +342,28 @@ def test_channel_link_by_hand():
     attention = GE(2)
     link = ChannelLink(attention, 2, 2)
     set_mix(link.mix, [1., 2.], 3., [2., 3.], [0.5, 1.])
-    x = map_with_means(1., 3.)
-    y, carry = link(attention, x, vector(0., 1.))
-    # (1, 3) + 2 * (0, 1) + 3 = (4, 8), normed (-1, 1),
+    x = map_with_means(3., 1.)
+    y, carry = link(attention, x, vector(0., 1.5))
+    # (3, 1) + 2 * (0, 1.5) + 3 = (6, 7), normed (-1, 1),
     # times (2, 3) plus (0.5, 1) is (-1.5, 4), relu (0, 4).
     a = vector(0., 4.).sigmoid()
     torch.testing.assert_close(y, x * a)
     # Handed on is the mean of the attended map: the own descriptor (not the
     # mixed one) times the weight.
-    torch.testing.assert_close(carry, vector(1., 3.) * a)
+    torch.testing.assert_close(carry, vector(3., 1.) * a)
     torch.testing.assert_close(carry, y.mean((2, 3), keepdim=True))
+
+
+def test_channel_link_weighs_each_of_the_two():
+    """A norm over two channels keeps only their order; this one has five."""
+    link = randomise(ChannelLink(GE(5), 5, 5)).double()
+    d, p = random_map(2, 3, 5, 1, 1)
+    first, second = link.mix.weight
+    z = (first * d + second * p + link.mix.bias).flatten(1)
+    expected = F.relu(
+        F.layer_norm(z, (5, ), link.mix.norm.weight, link.mix.norm.bias))
+    torch.testing.assert_close(
+        link.merge(None, d, p).flatten(1), expected)
 
 
 def test_channel_link_matches_widths_by_hand():

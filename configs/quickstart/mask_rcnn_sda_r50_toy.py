@@ -7,7 +7,7 @@ data_root = 'data/toy/'
 metainfo = dict(classes=('disc', 'ring', 'square', 'triangle'))
 num_classes = len(metainfo['classes'])
 scale = (160, 160)
-max_iters = 480
+max_iters = 360
 
 model = dict(
     backbone=dict(frozen_stages=-1, norm_eval=False, init_cfg=None),

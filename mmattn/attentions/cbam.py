@@ -1,4 +1,4 @@
-from typing import Optional, Tuple
+from typing import Tuple
 
 import torch
 from mmcv.cnn import build_norm_layer
@@ -6,7 +6,7 @@ from torch import Tensor, nn
 
 from ..links import ChainLink, PooledMapLink, SpatialLink
 from ..registry import MODELS
-from .base import Attention, Chain, hidden_channels
+from .base import Attention, Chain, check_kernel_size, hidden_channels
 
 
 class ChannelGate(Attention):
@@ -18,7 +18,7 @@ class ChannelGate(Attention):
 
     link_type = PooledMapLink
 
-    def __init__(self, in_channels: int, *, ratio: int = 16):
+    def __init__(self, in_channels: int, *, ratio: int):
         super().__init__()
         hidden = hidden_channels(in_channels, ratio)
         self.fc1 = nn.Conv2d(in_channels, hidden, 1)
@@ -47,11 +47,9 @@ class SpatialGate(Attention):
 
     link_type = SpatialLink
 
-    def __init__(self, *, kernel_size: int = 7, norm_cfg: Optional[dict]):
+    def __init__(self, *, kernel_size: int, norm_cfg: dict):
         super().__init__()
-        if kernel_size < 1 or kernel_size % 2 == 0:
-            raise ValueError('kernel_size must be a positive odd integer, got '
-                             f'{kernel_size!r}')
+        check_kernel_size(kernel_size)
         self.conv = nn.Conv2d(
             2, 1, kernel_size, padding=kernel_size // 2, bias=False)
         self.norm = build_norm_layer(norm_cfg, 1)[1]

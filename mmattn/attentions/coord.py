@@ -5,7 +5,7 @@ from mmcv.cnn import build_norm_layer
 from torch import Tensor, nn
 
 from ..registry import MODELS
-from .base import Attention
+from .base import Attention, check_positive
 
 
 @MODELS.register_module()
@@ -44,9 +44,7 @@ class CoordAttention(Attention):
                  min_channels: int = 8,
                  norm_cfg: dict = dict(type='BN')):
         super().__init__()
-        if ratio < 1 or min_channels < 1:
-            raise ValueError('ratio and min_channels must be at least 1, got '
-                             f'{ratio!r} and {min_channels!r}')
+        check_positive(ratio=ratio, min_channels=min_channels)
         hidden = max(in_channels // ratio, min_channels)
         self.fc1 = nn.Conv2d(in_channels, hidden, 1)
         self.norm = build_norm_layer(norm_cfg, hidden)[1]

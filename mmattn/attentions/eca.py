@@ -4,7 +4,7 @@ from typing import Optional
 from torch import Tensor, nn
 
 from ..registry import MODELS
-from .base import Attention
+from .base import Attention, check_kernel_size
 
 
 def adaptive_kernel_size(in_channels: int, gamma: int = 2, b: int = 1) -> int:
@@ -41,10 +41,7 @@ class ECA(Attention):
         super().__init__()
         if kernel_size is None:
             kernel_size = adaptive_kernel_size(in_channels)
-        if (not isinstance(kernel_size, int) or kernel_size < 1
-                or kernel_size % 2 == 0):
-            raise ValueError('kernel_size must be a positive odd integer, got '
-                             f'{kernel_size!r}')
+        check_kernel_size(kernel_size)
         self.conv = nn.Conv1d(
             1, 1, kernel_size, padding=kernel_size // 2, bias=False)
 

@@ -29,6 +29,13 @@ def refuse_unknown(cls: type, unknown: dict) -> None:
                         f'{", ".join(sorted(words))}')
 
 
+def _given(entry: Any) -> bool:
+    """Whether a stage's entry of a word is there for any of its blocks."""
+    if isinstance(entry, (list, tuple)):
+        return any(entry)
+    return entry is not None
+
+
 def stage_words(num_stages: int, **words: Any) -> List[dict]:
     """The config words of each stage.
 
@@ -47,11 +54,14 @@ def stage_words(num_stages: int, **words: Any) -> List[dict]:
         word: spread(value, num_stages, word, 'stages')
         for word, value in words.items()
     }
-    if not any(lists['attention']):
-        for word in ('attention_at', 'link'):
-            if any(lists[word]):
+    there = [_given(entry) for entry in lists['attention']]
+    for word in ('attention_at', 'link'):
+        listed = isinstance(words[word], (list, tuple))
+        for stage, entry in enumerate(lists[word]):
+            # One value for all stages skips those without an attention.
+            if _given(entry) and not (there[stage] if listed else any(there)):
                 raise ValueError(f'{word}={words[word]!r} needs an attention, '
-                                 'and none is given')
+                                 f'and stage {stage + 1} has none')
     return [dict(zip(lists, entries)) for entries in zip(*lists.values())]
 
 

@@ -315,6 +315,9 @@ class ResNet(Backbone):
                                  f'width_per_group={width_per_group} are two '
                                  'names of one thing; give one')
             base_width = width_per_group
+        if not 0 <= drop_path_rate < 1:
+            raise ValueError(f'drop_path_rate={drop_path_rate} must be at '
+                             'least 0 and less than 1')
         settings = dict(avg_down=avg_down)
         if block_type is Bottleneck:
             width = 1. if base_width is None else (
@@ -399,6 +402,10 @@ class ResNet(Backbone):
                        num_stages: int) -> Word:
         """``conv2`` for each stage, with the host's ``dcn`` filled in."""
         if dcn is None:
+            if any(stage_with_dcn):
+                raise ValueError('stage_with_dcn needs dcn, the deformable '
+                                 "convolution: dcn=dict(type='DCNv2', "
+                                 'deform_groups=1)')
             return conv2
         if len(stage_with_dcn) != num_stages or not any(stage_with_dcn):
             raise ValueError(f'dcn needs stage_with_dcn with one entry for '

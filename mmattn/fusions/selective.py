@@ -4,6 +4,7 @@ from typing import Optional, Sequence, Tuple
 from mmcv.cnn import build_norm_layer
 from torch import Tensor, nn
 
+from ..attentions.base import check_positive
 from ..registry import MODELS
 from .base import Fusion
 
@@ -58,9 +59,7 @@ class SelectiveFusion(Fusion):
                  last_share: Optional[float] = None,
                  norm_cfg: dict = dict(type='BN')):
         super().__init__(in_channels, num_maps)
-        if ratio < 1 or min_channels < 1:
-            raise ValueError('ratio and min_channels must be at least 1, got '
-                             f'{ratio!r} and {min_channels!r}')
+        check_positive(ratio=ratio, min_channels=min_channels)
         if last_share is not None and not (bias and 0 < last_share < 1):
             raise ValueError('last_share must lie between 0 and 1 and needs '
                              f'bias=True, got last_share={last_share!r} and '
