@@ -94,3 +94,11 @@ def test_table_of_parts_is_what_is_registered():
     spec.loader.exec_module(module)
     assert (ROOT / 'docs' / 'parts.md').read_text() == module.page(), (
         'run: python tools/list_parts.py > docs/parts.md')
+
+
+def test_other_configs_inherit_ours(tmp_path):
+    path = CONFIGS[0].replace('configs/', 'mmattn::', 1)
+    (tmp_path / 'c.py').write_text(f'_base_ = {path!r}\nmine = 1')
+    cfg = Config.fromfile(tmp_path / 'c.py')
+    assert cfg.mine == 1
+    assert cfg.model.backbone.type == 'mmattn.ResNet'

@@ -13,7 +13,7 @@ export PYTHONPATH=$root${PYTHONPATH:+:$PYTHONPATH}
 python=${MMATTN_VENV:-$root/.venv}/bin/python
 config=configs/quickstart/mask_rcnn_sda_r50_toy.py
 work_dir=work_dirs/quickstart
-last=$work_dir/iter_360.pth
+last=$work_dir/iter_450.pth
 
 say() { printf '\n[quickstart] %s\n' "$*"; }
 
@@ -24,7 +24,7 @@ if [ -f "$last" ]; then
     say "trained already: $last"
 else
     say 'training Mask R-CNN with a selective-depth-attention ResNet-50:' \
-        '360 iterations of 4 images, some 10 minutes on 2 CPU cores'
+        '450 iterations of 4 images, some 10 minutes on 2 CPU cores'
     "$python" tools/train.py "$config" --work-dir "$work_dir" --resume
 fi
 log=$work_dir/evaluation.log

@@ -4,10 +4,12 @@
 _base_ = '../mask_rcnn/mask_rcnn_sda_r50_1x_coco.py'
 
 data_root = 'data/toy/'
-metainfo = dict(classes=('disc', 'ring', 'square', 'triangle'))
+metainfo = dict(
+    classes=('disc', 'ring', 'square', 'triangle'),
+    palette=[(230, 25, 75), (60, 180, 75), (255, 225, 25), (0, 130, 200)])
 num_classes = len(metainfo['classes'])
 scale = (160, 160)
-max_iters = 360
+max_iters = 450
 
 model = dict(
     backbone=dict(frozen_stages=-1, norm_eval=False, init_cfg=None),
@@ -92,6 +94,6 @@ optim_wrapper = dict(
 auto_scale_lr = dict(base_batch_size=4)
 default_hooks = dict(
     logger=dict(interval=10),
-    checkpoint=dict(by_epoch=False, interval=120, max_keep_ckpts=2))
+    checkpoint=dict(by_epoch=False, interval=150, max_keep_ckpts=2))
 log_processor = dict(by_epoch=False)
 randomness = dict(seed=0)

@@ -43,7 +43,7 @@ class Attention(BaseModule):
     ``y = attend(x, transform(extract(x)))``: a descriptor is extracted from
     the map, transformed into weights, and the map attended with them.
     Subclasses define ``extract(x) -> d`` and ``transform(d) -> a``. The
-    phases are pure, so that a link can step in between (see ``links.py``).
+    phases are pure, so that a link can step in between (see ``mmattn.links``).
 
     The first constructor parameter is ``in_channels`` and everything else is
     a keyword, which also makes each subclass an mmcv plugin for the stock

@@ -1,7 +1,8 @@
 from .base import Backbone
 from .blocks import ResidualBlock, Stage
-from .resnet import (BasicBlock, Bottleneck, ResNet, ResNetV1c, ResNetV1d,
-                     ResNeXt)
+from .resnet import ResNet
+from .resnet_blocks import BasicBlock, Bottleneck
+from .resnet_presets import ResNetV1c, ResNetV1d, ResNeXt
 
 __all__ = [
     'Backbone', 'BasicBlock', 'Bottleneck', 'ResNet', 'ResNetV1c',

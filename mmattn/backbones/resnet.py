@@ -1,4 +1,3 @@
-import math
 from fractions import Fraction
 from functools import partial
 from typing import Any, List, Optional, Sequence, Tuple, Union
@@ -11,154 +10,8 @@ from ..parts import Parts, Word
 from ..registry import MODELS
 from .base import Backbone, refuse_unknown, stage_words
 from .blocks import ResidualBlock
-
-
-def downsample(parts: Parts, in_channels: int, out_channels: int, stride: int,
-               avg_down: bool) -> Optional[nn.Module]:
-    """The projection of a shortcut; None where shapes agree."""
-    if stride == 1 and in_channels == out_channels:
-        return None
-    layers = []
-    if avg_down:
-        # At stride 1 there is nothing to pool; the slot keeps the names.
-        layers.append(
-            nn.Identity() if stride == 1 else nn.AvgPool2d(
-                stride, stride, ceil_mode=True, count_include_pad=False))
-        stride = 1
-    layers.append(parts.conv(in_channels, out_channels, 1, stride=stride))
-    layers.append(parts.norm(out_channels)[1])
-    return nn.Sequential(*layers)
-
-
-class BasicBlock(ResidualBlock):
-    """3x3, norm, act, 3x3, norm [, attention].
-
-    It has no hidden place for an attention, and no other spatial
-    convolution fits it.
-
-    Args:
-        in_channels: Input channels.
-        channels: Output channels.
-        stride: Of the first convolution.
-        dilation: Of the first convolution.
-        parts: The factories it is handed.
-        carry_channels: What a link has to match.
-        avg_down: Pool before the shortcut's projection.
-    """
-
-    def __init__(self,
-                 in_channels: int,
-                 channels: int,
-                 stride: int,
-                 dilation: int,
-                 parts: Parts,
-                 carry_channels: Optional[int] = None,
-                 *,
-                 avg_down: bool = False):
-        super().__init__(parts)
-        if parts.conv2:
-            raise ValueError('conv2 and dcn replace the 3x3 convolution of a '
-                             'Bottleneck; a BasicBlock (depth 18 and 34) has '
-                             'none to replace')
-        self.conv1 = parts.conv(
-            in_channels,
-            channels,
-            3,
-            stride=stride,
-            padding=dilation,
-            dilation=dilation)
-        self.norm1_name = self.add_norm(parts, channels, 1)
-        self.relu = parts.act(inplace=True)
-        self.conv2 = parts.conv(channels, channels, 3, padding=1)
-        self.norm2_name = self.add_norm(parts, channels, 2)
-        self.downsample = downsample(parts, in_channels, channels, stride,
-                                     avg_down)
-        self.add_parts(parts, channels, channels, carry_channels)
-
-    @property
-    def last_norm(self) -> nn.Module:
-        return getattr(self, self.norm2_name)
-
-    def branch(self, x: Tensor, carry: Any) -> Tuple[Tensor, Any]:
-        y = self.relu(getattr(self, self.norm1_name)(self.conv1(x)))
-        return getattr(self, self.norm2_name)(self.conv2(y)), carry
-
-    def shortcut(self, x: Tensor) -> Tensor:
-        return x if self.downsample is None else self.downsample(x)
-
-
-class Bottleneck(ResidualBlock):
-    """1x1, norm, act, 3x3, norm, act [, attention], 1x1, norm [, attention].
-
-    Args:
-        in_channels: Input channels.
-        channels: A quarter of the output channels.
-        stride: Of the 3x3 convolution, or of the first 1x1 in style caffe.
-        dilation: Of the 3x3 convolution.
-        parts: The factories it is handed.
-        carry_channels: What a link has to match.
-        avg_down: Pool before the shortcut's projection.
-        groups: Of the 3x3 convolution.
-        width: Its channels over ``channels``.
-        style: ``'pytorch'`` or ``'caffe'``.
-    """
-
-    expansion = 4
-    places = ('hidden', 'output')
-
-    def __init__(self,
-                 in_channels: int,
-                 channels: int,
-                 stride: int,
-                 dilation: int,
-                 parts: Parts,
-                 carry_channels: Optional[int] = None,
-                 *,
-                 avg_down: bool = False,
-                 groups: int = 1,
-                 width: Union[float, Fraction] = 1.,
-                 style: str = 'pytorch'):
-        super().__init__(parts)
-        out_channels = channels * self.expansion
-        hidden = math.floor(channels * width / groups) * groups
-        if hidden < 1:
-            raise ValueError(f'groups={groups} leave no channel for a 3x3 '
-                             f'convolution of width {channels * width:g}')
-        stride1, stride2 = (stride, 1) if style == 'caffe' else (1, stride)
-        self.conv1 = parts.conv(in_channels, hidden, 1, stride=stride1)
-        self.norm1_name = self.add_norm(parts, hidden, 1)
-        self.relu = parts.act(inplace=True)
-        self.conv2 = (parts.conv2 or parts.conv)(
-            hidden,
-            hidden,
-            3,
-            stride=stride2,
-            padding=dilation,
-            dilation=dilation,
-            groups=groups,
-            bias=False)
-        self.norm2_name = self.add_norm(parts, hidden, 2)
-        self.conv3 = parts.conv(hidden, out_channels, 1)
-        self.norm3_name = self.add_norm(parts, out_channels, 3)
-        self.downsample = downsample(parts, in_channels, out_channels, stride,
-                                     avg_down)
-        self.add_parts(
-            parts, out_channels,
-            hidden if parts.attention_at == 'hidden' else out_channels,
-            carry_channels)
-
-    @property
-    def last_norm(self) -> nn.Module:
-        return getattr(self, self.norm3_name)
-
-    def branch(self, x: Tensor, carry: Any) -> Tuple[Tensor, Any]:
-        y = self.relu(getattr(self, self.norm1_name)(self.conv1(x)))
-        y = self.relu(getattr(self, self.norm2_name)(self.conv2(y)))
-        y, carry = self.attend(y, carry, at='hidden')
-        return getattr(self, self.norm3_name)(self.conv3(y)), carry
-
-    def shortcut(self, x: Tensor) -> Tensor:
-        return x if self.downsample is None else self.downsample(x)
+from .resnet_blocks import (BasicBlock, Bottleneck, block_dilations,
+                            spatial_convs)
 
 
 @MODELS.register_module()
@@ -342,7 +195,7 @@ class ResNet(Backbone):
             fusion=fusion,
             depth_fusion=depth_fusion,
             stage_attention=stage_attention,
-            conv2=self._spatial_convs(conv2, dcn, stage_with_dcn, num_stages))
+            conv2=spatial_convs(conv2, dcn, stage_with_dcn, num_stages))
         parts = Parts(
             conv=partial(build_conv_layer, conv_cfg, bias=False),
             norm=partial(build_norm_layer, norm_cfg),
@@ -356,7 +209,7 @@ class ResNet(Backbone):
         linked = None
         for i, num_blocks in enumerate(depths[:num_stages]):
             planes = base_channels * 2**i
-            grid = self._block_dilations(
+            grid = block_dilations(
                 dilations[i], num_blocks, contract_dilation,
                 multi_grid if i == num_stages - 1 else None)
             rows = [
@@ -396,42 +249,6 @@ class ResNet(Backbone):
                              f'depths {depths}')
         return block_type, depths
 
-    @staticmethod
-    def _spatial_convs(conv2: Word, dcn: Optional[dict],
-                       stage_with_dcn: Sequence[bool],
-                       num_stages: int) -> Word:
-        """``conv2`` for each stage, with the host's ``dcn`` filled in."""
-        if dcn is None:
-            if any(stage_with_dcn):
-                raise ValueError('stage_with_dcn needs dcn, the deformable '
-                                 "convolution: dcn=dict(type='DCNv2', "
-                                 'deform_groups=1)')
-            return conv2
-        if len(stage_with_dcn) != num_stages or not any(stage_with_dcn):
-            raise ValueError(f'dcn needs stage_with_dcn with one entry for '
-                             f'each of {num_stages} stages and one of them '
-                             f'True, got {tuple(stage_with_dcn)}')
-        if conv2 is not None:
-            raise ValueError('dcn and conv2 both replace the 3x3 '
-                             'convolution; give one')
-        dcn = dict(dcn)
-        if dcn.pop('fallback_on_stride', False):
-            raise ValueError('fallback_on_stride=True would leave plain '
-                             'convolutions; drop dcn from those stages')
-        return [dcn if with_dcn else None for with_dcn in stage_with_dcn]
-
-    @staticmethod
-    def _block_dilations(dilation: int, num_blocks: int, contract: bool,
-                         multi_grid: Optional[Sequence[int]]) -> List[int]:
-        if multi_grid is not None:
-            if len(multi_grid) != num_blocks:
-                raise ValueError(f'multi_grid={tuple(multi_grid)} must have '
-                                 f'one entry for each of the {num_blocks} '
-                                 'blocks of the last stage')
-            return list(multi_grid)
-        first = dilation // 2 if contract and dilation > 1 else dilation
-        return [first] + [dilation] * (num_blocks - 1)
-
     def _add_stem(self, parts: Parts, in_channels: int, channels: int) -> None:
         if self.deep_stem:
             widths = (in_channels, channels // 2, channels // 2, channels)
@@ -467,40 +284,3 @@ class ResNet(Backbone):
         if self.deep_stem:
             return [self.stem]
         return [self.conv1, getattr(self, self.norm1_name)]
-
-
-@MODELS.register_module()
-class ResNetV1c(ResNet):
-    """ResNet with a deep stem; the rest as ``ResNet``."""
-
-    def __init__(self, depth, *, deep_stem: bool = True, **kwargs: Any):
-        super().__init__(depth, deep_stem=deep_stem, **kwargs)
-
-
-@MODELS.register_module()
-class ResNetV1d(ResNet):
-    """ResNet with a deep stem and pooled shortcuts; the rest as ``ResNet``."""
-
-    def __init__(self,
-                 depth,
-                 *,
-                 deep_stem: bool = True,
-                 avg_down: bool = True,
-                 **kwargs: Any):
-        super().__init__(
-            depth, deep_stem=deep_stem, avg_down=avg_down, **kwargs)
-
-
-@MODELS.register_module()
-class ResNeXt(ResNet):
-    """ResNet with 32 groups of 4 channels; the rest as ``ResNet``.
-
-    With ``groups=1`` it is the plain ResNet, whatever the width says.
-    """
-
-    def __init__(self, depth, *, groups: int = 32, **kwargs: Any):
-        if groups == 1:
-            kwargs.update(base_width=None, width_per_group=None)
-        elif kwargs.get('width_per_group') is None:
-            kwargs.setdefault('base_width', 4)
-        super().__init__(depth, groups=groups, **kwargs)

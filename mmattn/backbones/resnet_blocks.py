@@ -1,0 +1,192 @@
+import math
+from fractions import Fraction
+from typing import Any, List, Optional, Sequence, Tuple, Union
+
+from torch import Tensor, nn
+
+from ..parts import Parts, Word
+from .blocks import ResidualBlock
+
+
+def downsample(parts: Parts, in_channels: int, out_channels: int, stride: int,
+               avg_down: bool) -> Optional[nn.Module]:
+    """The projection of a shortcut; None where shapes agree."""
+    if stride == 1 and in_channels == out_channels:
+        return None
+    layers = []
+    if avg_down:
+        # At stride 1 there is nothing to pool; the slot keeps the names.
+        layers.append(
+            nn.Identity() if stride == 1 else nn.AvgPool2d(
+                stride, stride, ceil_mode=True, count_include_pad=False))
+        stride = 1
+    layers.append(parts.conv(in_channels, out_channels, 1, stride=stride))
+    layers.append(parts.norm(out_channels)[1])
+    return nn.Sequential(*layers)
+
+
+class BasicBlock(ResidualBlock):
+    """3x3, norm, act, 3x3, norm [, attention].
+
+    It has no hidden place for an attention, and no other spatial
+    convolution fits it.
+
+    Args:
+        in_channels: Input channels.
+        channels: Output channels.
+        stride: Of the first convolution.
+        dilation: Of the first convolution.
+        parts: The factories it is handed.
+        carry_channels: What a link has to match.
+        avg_down: Pool before the shortcut's projection.
+    """
+
+    def __init__(self,
+                 in_channels: int,
+                 channels: int,
+                 stride: int,
+                 dilation: int,
+                 parts: Parts,
+                 carry_channels: Optional[int] = None,
+                 *,
+                 avg_down: bool = False):
+        super().__init__(parts)
+        if parts.conv2:
+            raise ValueError('conv2 and dcn replace the 3x3 convolution of a '
+                             'Bottleneck; a BasicBlock (depth 18 and 34) has '
+                             'none to replace')
+        self.conv1 = parts.conv(
+            in_channels,
+            channels,
+            3,
+            stride=stride,
+            padding=dilation,
+            dilation=dilation)
+        self.norm1_name = self.add_norm(parts, channels, 1)
+        self.relu = parts.act(inplace=True)
+        self.conv2 = parts.conv(channels, channels, 3, padding=1)
+        self.norm2_name = self.add_norm(parts, channels, 2)
+        self.downsample = downsample(parts, in_channels, channels, stride,
+                                     avg_down)
+        self.add_parts(parts, channels, channels, carry_channels)
+
+    @property
+    def last_norm(self) -> nn.Module:
+        return getattr(self, self.norm2_name)
+
+    def branch(self, x: Tensor, carry: Any) -> Tuple[Tensor, Any]:
+        y = self.relu(getattr(self, self.norm1_name)(self.conv1(x)))
+        return getattr(self, self.norm2_name)(self.conv2(y)), carry
+
+    def shortcut(self, x: Tensor) -> Tensor:
+        return x if self.downsample is None else self.downsample(x)
+
+
+class Bottleneck(ResidualBlock):
+    """1x1, norm, act, 3x3, norm, act [, attention], 1x1, norm [, attention].
+
+    Args:
+        in_channels: Input channels.
+        channels: A quarter of the output channels.
+        stride: Of the 3x3 convolution, or of the first 1x1 in style caffe.
+        dilation: Of the 3x3 convolution.
+        parts: The factories it is handed.
+        carry_channels: What a link has to match.
+        avg_down: Pool before the shortcut's projection.
+        groups: Of the 3x3 convolution.
+        width: Its channels over ``channels``.
+        style: ``'pytorch'`` or ``'caffe'``.
+    """
+
+    expansion = 4
+    places = ('hidden', 'output')
+
+    def __init__(self,
+                 in_channels: int,
+                 channels: int,
+                 stride: int,
+                 dilation: int,
+                 parts: Parts,
+                 carry_channels: Optional[int] = None,
+                 *,
+                 avg_down: bool = False,
+                 groups: int = 1,
+                 width: Union[float, Fraction] = 1.,
+                 style: str = 'pytorch'):
+        super().__init__(parts)
+        out_channels = channels * self.expansion
+        hidden = math.floor(channels * width / groups) * groups
+        if hidden < 1:
+            raise ValueError(f'groups={groups} leave no channel for a 3x3 '
+                             f'convolution of width {channels * width:g}')
+        stride1, stride2 = (stride, 1) if style == 'caffe' else (1, stride)
+        self.conv1 = parts.conv(in_channels, hidden, 1, stride=stride1)
+        self.norm1_name = self.add_norm(parts, hidden, 1)
+        self.relu = parts.act(inplace=True)
+        self.conv2 = (parts.conv2 or parts.conv)(
+            hidden,
+            hidden,
+            3,
+            stride=stride2,
+            padding=dilation,
+            dilation=dilation,
+            groups=groups,
+            bias=False)
+        self.norm2_name = self.add_norm(parts, hidden, 2)
+        self.conv3 = parts.conv(hidden, out_channels, 1)
+        self.norm3_name = self.add_norm(parts, out_channels, 3)
+        self.downsample = downsample(parts, in_channels, out_channels, stride,
+                                     avg_down)
+        self.add_parts(
+            parts, out_channels,
+            hidden if parts.attention_at == 'hidden' else out_channels,
+            carry_channels)
+
+    @property
+    def last_norm(self) -> nn.Module:
+        return getattr(self, self.norm3_name)
+
+    def branch(self, x: Tensor, carry: Any) -> Tuple[Tensor, Any]:
+        y = self.relu(getattr(self, self.norm1_name)(self.conv1(x)))
+        y = self.relu(getattr(self, self.norm2_name)(self.conv2(y)))
+        y, carry = self.attend(y, carry, at='hidden')
+        return getattr(self, self.norm3_name)(self.conv3(y)), carry
+
+    def shortcut(self, x: Tensor) -> Tensor:
+        return x if self.downsample is None else self.downsample(x)
+
+
+def spatial_convs(conv2: Word, dcn: Optional[dict],
+                  stage_with_dcn: Sequence[bool], num_stages: int) -> Word:
+    """``conv2`` for each stage, with the host's ``dcn`` filled in."""
+    if dcn is None:
+        if any(stage_with_dcn):
+            raise ValueError('stage_with_dcn needs dcn, the deformable '
+                             "convolution: dcn=dict(type='DCNv2', "
+                             'deform_groups=1)')
+        return conv2
+    if len(stage_with_dcn) != num_stages or not any(stage_with_dcn):
+        raise ValueError(f'dcn needs stage_with_dcn with one entry for '
+                         f'each of {num_stages} stages and one of them '
+                         f'True, got {tuple(stage_with_dcn)}')
+    if conv2 is not None:
+        raise ValueError('dcn and conv2 both replace the 3x3 '
+                         'convolution; give one')
+    dcn = dict(dcn)
+    if dcn.pop('fallback_on_stride', False):
+        raise ValueError('fallback_on_stride=True would leave plain '
+                         'convolutions; drop dcn from those stages')
+    return [dcn if with_dcn else None for with_dcn in stage_with_dcn]
+
+
+def block_dilations(dilation: int, num_blocks: int, contract: bool,
+                    multi_grid: Optional[Sequence[int]]) -> List[int]:
+    """The dilation of each block of a stage."""
+    if multi_grid is not None:
+        if len(multi_grid) != num_blocks:
+            raise ValueError(f'multi_grid={tuple(multi_grid)} must have '
+                             f'one entry for each of the {num_blocks} '
+                             'blocks of the last stage')
+        return list(multi_grid)
+    first = dilation // 2 if contract and dilation > 1 else dilation
+    return [first] + [dilation] * (num_blocks - 1)

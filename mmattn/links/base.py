@@ -1,0 +1,120 @@
+"""The contract of links, and the link that fits any attention."""
+from typing import Any, Optional, Tuple
+
+import torch
+import torch.nn.functional as F
+from mmengine.model import BaseModule
+from torch import Tensor, nn
+
+from ..registry import MODELS
+
+# ``attention`` and descriptors are not annotated by class here: attentions
+# name their link, so this module sits below them.
+
+
+class Link(BaseModule):
+    """Runs an attention with what the previous one handed on.
+
+    ``d = extract(x)``; ``a = transform(merge(d, match(carry)))``;
+    ``y = attend(x, a)``; hands on ``carry(d, a, y)``.
+
+    Args:
+        attention: The attention it will run; it stays a sibling, so that
+            weights trained without a link load as they are.
+        in_channels: Channels of the attended map.
+        carry_channels: Channels of the map that the previous attention
+            attended; None for the first attention of the network, whose link
+            has no parameters and only hands on.
+
+    Raises:
+        TypeError: The attention has no phases to step between.
+    """
+
+    def __init__(self, attention: nn.Module, in_channels: int,
+                 carry_channels: Optional[int]):
+        super().__init__()
+        missing = [
+            phase for phase in ('extract', 'transform', 'attend')
+            if not hasattr(attention, phase)
+        ]
+        if missing:
+            raise TypeError(
+                f'{type(attention).__name__} cannot be linked: it has no '
+                f'{", ".join(missing)}; link an attention with phases')
+
+    def match(self, carry: Any, x: Tensor) -> Any:
+        """Bring what was handed on to the channels and size of ``x``."""
+        return carry
+
+    def merge(self, attention: nn.Module, d: Any, p: Any) -> Any:
+        """Mix the matched carry into the descriptor."""
+        raise NotImplementedError
+
+    @staticmethod
+    def carry(d: Any, a: Any, y: Tensor) -> Any:
+        """What the next attention gets."""
+        raise NotImplementedError
+
+    def forward(self,
+                attention: nn.Module,
+                x: Tensor,
+                carry: Any = None) -> Tuple[Tensor, Any]:
+        d = attention.extract(x)
+        if carry is None:
+            a = attention.transform(d)
+        else:
+            p = self.match(carry, x)
+            a = attention.transform(self.merge(attention, d, p))
+        y = attention.attend(x, a)
+        return y, self.carry(d, a, y)
+
+
+def pool_to(carry: Tensor, x: Tensor) -> Tensor:
+    """Average-pool a map to the size of ``x`` where it differs."""
+    if carry.shape[2:] == x.shape[2:]:
+        return carry
+    return F.adaptive_avg_pool2d(carry, x.shape[2:])
+
+
+@MODELS.register_module()
+class MapLink(Link):
+    """Mixes in the descriptor of the previous attended map.
+
+    ``z = w_1 * extract(x) + w_2 * extract(match(y'))`` for the previous
+    attended map ``y'``, starting at ``w = (1, 0)``: a newly linked network
+    equals the unlinked one. ``match`` pools ``y'`` to the size of ``x`` and,
+    where the widths differ, applies a 1x1 convolution.
+
+    Needs nothing from the attention but its phases, so it links any kind: an
+    extension of ours, not one of DCANet's published links.
+
+    Args:
+        attention, in_channels, carry_channels: As for every link.
+    """
+
+    def __init__(self, attention: nn.Module, in_channels: int,
+                 carry_channels: Optional[int]):
+        super().__init__(attention, in_channels, carry_channels)
+        self.conv = None
+        if carry_channels is None:
+            return
+        self.weight = nn.Parameter(torch.tensor([1., 0.]))
+        if carry_channels != in_channels:
+            self.conv = nn.Conv2d(carry_channels, in_channels, 1)
+
+    def match(self, carry: Tensor, x: Tensor) -> Tensor:
+        carry = pool_to(carry, x)
+        return carry if self.conv is None else self.conv(carry)
+
+    def merge(self, attention: nn.Module, d: Any, p: Tensor) -> Any:
+        p = attention.extract(p)
+        if isinstance(d, tuple):
+            return tuple(self._mix(*pair) for pair in zip(d, p))
+        return self._mix(d, p)
+
+    def _mix(self, d: Tensor, p: Tensor) -> Tensor:
+        return self.weight[0] * d + self.weight[1] * p
+
+    @staticmethod
+    def carry(d: Any, a: Any, y: Tensor) -> Tensor:
+        return y
