@@ -37,6 +37,7 @@ def tensor_for(key, shape):
     return torch.from_numpy(np.asarray(values, np.float32).reshape(shape))
 
 
+@pytest.mark.config
 @pytest.mark.parametrize('name, config', NETWORKS)
 def test_converted_network_gives_the_published_outputs(name, config, tmp_path):
     pytest.importorskip('mmpretrain')

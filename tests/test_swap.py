@@ -6,6 +6,7 @@ checkpoint of the stock backbone and takes one training step.
 """
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -15,7 +16,7 @@ from mmengine.hub import get_config
 from mmengine.model import revert_sync_batchnorm
 from mmengine.optim import build_optim_wrapper
 from mmengine.registry import MODELS, init_default_scope
-from mmengine.structures import InstanceData, PixelData
+from samples import SIZE, batch, boxes, label, segments
 
 import mmattn
 from mmattn.checkpoints.report import part_of
@@ -24,33 +25,6 @@ ROOT = Path(mmattn.__file__).resolve().parents[1]
 SE = dict(attention=dict(type='SE', ratio=16))
 DEPTHS = dict(
     depth_fusion=dict(type='SelectiveFusion', ratio=16, min_channels=64))
-SIZE = (65, 97)
-
-
-# -- data in the toolbox's own structures ----------------------------------
-
-
-def boxes():
-    from mmdet.structures import DetDataSample
-    sample = DetDataSample(
-        metainfo=dict(
-            img_shape=SIZE, ori_shape=SIZE, scale_factor=(1., 1.)))
-    sample.gt_instances = InstanceData(
-        bboxes=torch.tensor([[3., 5., 41., 60.], [30., 11., 90., 47.]]),
-        labels=torch.tensor([2, 77]))
-    return sample
-
-
-def segments():
-    from mmseg.structures import SegDataSample
-    sample = SegDataSample(metainfo=dict(img_shape=SIZE, ori_shape=SIZE))
-    sample.gt_sem_seg = PixelData(data=torch.randint(19, (1, *SIZE)))
-    return sample
-
-
-def label():
-    from mmpretrain.structures import DataSample
-    return DataSample(metainfo=dict(img_shape=SIZE)).set_gt_label(417)
 
 
 # -- one training step -----------------------------------------------------
@@ -98,13 +72,16 @@ def tensors(net):
     return {name: tensor.clone() for name, tensor in net.state_dict().items()}
 
 
+@pytest.mark.config
 @pytest.mark.parametrize('base, net, words, make_sample', [
-    ('mmdet::retinanet/retinanet_r50_fpn_1x_coco.py', 'ResNet', SE, boxes),
+    ('mmdet::retinanet/retinanet_r50_fpn_1x_coco.py', 'ResNet', SE,
+     partial(boxes, 80)),
     ('mmdet::faster_rcnn/faster-rcnn_r50_fpn_1x_coco.py', 'ResNet', DEPTHS,
-     boxes),
+     partial(boxes, 80)),
     ('mmseg::pspnet/pspnet_r50-d8_4xb2-40k_cityscapes-512x1024.py',
-     'ResNetV1c', SE, segments),
-    ('mmpretrain::resnet/resnet50_8xb32_in1k.py', 'ResNet', SE, label),
+     'ResNetV1c', SE, partial(segments, 19)),
+    ('mmpretrain::resnet/resnet50_8xb32_in1k.py', 'ResNet', SE,
+     partial(label, 1000)),
 ], ids=['retinanet_se', 'faster_rcnn_depths', 'pspnet_se', 'resnet_se'])
 def test_a_swapped_config_trains(base, net, words, make_sample, tmp_path):
     pytest.importorskip(base.partition('::')[0])
@@ -128,8 +105,7 @@ def test_a_swapped_config_trains(base, net, words, make_sample, tmp_path):
     model = revert_sync_batchnorm(model)  # there is no GPU
     optim_wrapper = build_optim_wrapper(model, cfg.optim_wrapper)
     model.train()
-    images = torch.randint(256, (2, 3, *SIZE), dtype=torch.uint8).unbind()
-    data = dict(inputs=images, data_samples=[make_sample(), make_sample()])
+    data = batch(make_sample)
     loss, _ = model.parse_losses(
         model(**model.data_preprocessor(data, True), mode='loss'))
     optim_wrapper.backward(loss)
