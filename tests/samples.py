@@ -1,8 +1,28 @@
-"""Random batches in each toolbox's own structures."""
+"""Random weights, and random batches in each toolbox's own structures."""
 import torch
 from mmengine.structures import InstanceData, PixelData
 
 SIZE = (65, 97)
+
+
+def randomise(module, seed=0):
+    """Leave no parameter and no running statistic at a special value.
+
+    Most biases are positive, so that a narrow relu stays alive.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for value in module.parameters():
+            if value.dim() < 2:
+                value.uniform_(-0.5, 1, generator=generator)
+            else:
+                value.normal_(std=0.5, generator=generator)
+        for key, value in module.named_buffers():
+            if key.endswith('running_mean'):
+                value.normal_(generator=generator)
+            elif key.endswith('running_var'):
+                value.uniform_(0.5, 2, generator=generator)
+    return module
 
 
 def boxes(num_classes: int, with_mask: bool = False):

@@ -10,6 +10,7 @@ from copy import deepcopy
 import pytest
 import torch
 from mmcv.cnn.bricks import ContextBlock
+from samples import randomise
 from torch.autograd import gradcheck
 from torch.func import functional_call
 
@@ -31,26 +32,6 @@ CHANNELS = 64
 ZERO_GRADIENT = dict(GC={'mask.bias'}, CoordAttention={'fc1.bias'})
 
 every_attention = pytest.mark.parametrize('name', ATTENTIONS)
-
-
-def randomise(module, seed=0):
-    """Leave no parameter and no running statistic at a special value.
-
-    Most biases are positive, so that a narrow relu stays alive.
-    """
-    generator = torch.Generator().manual_seed(seed)
-    with torch.no_grad():
-        for value in module.parameters():
-            if value.dim() < 2:
-                value.uniform_(-0.5, 1, generator=generator)
-            else:
-                value.normal_(std=0.5, generator=generator)
-        for key, value in module.named_buffers():
-            if key.endswith('running_mean'):
-                value.normal_(generator=generator)
-            elif key.endswith('running_var'):
-                value.uniform_(0.5, 2, generator=generator)
-    return module
 
 
 def build(name, channels=CHANNELS, dtype=torch.float64):

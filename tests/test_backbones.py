@@ -9,6 +9,7 @@ import pytest
 import torch
 from mmengine.registry import MODELS as ROOT_MODELS
 from mmengine.registry import DefaultScope
+from samples import randomise
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
@@ -64,26 +65,6 @@ def build_short(row):
 
 def tiny(depth=(2, 1, 2, 1), **options):
     return ResNet(depth, base_channels=8, **options)
-
-
-def randomise(module, seed=0):
-    """Leave no parameter and no running statistic at a special value.
-
-    Most biases are positive, so that a narrow relu stays alive.
-    """
-    generator = torch.Generator().manual_seed(seed)
-    with torch.no_grad():
-        for value in module.parameters():
-            if value.dim() < 2:
-                value.uniform_(-0.5, 1, generator=generator)
-            else:
-                value.normal_(std=0.5, generator=generator)
-        for key, value in module.named_buffers():
-            if key.endswith('running_mean'):
-                value.normal_(generator=generator)
-            elif key.endswith('running_var'):
-                value.uniform_(0.5, 2, generator=generator)
-    return module
 
 
 def blocks_of(net):

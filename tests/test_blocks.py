@@ -10,6 +10,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from mmcv.cnn import build_conv_layer, build_norm_layer
+from samples import randomise
 from torch import nn
 
 from mmattn.attentions import CBAM, ECA, GC, SE, CoordAttention
@@ -30,26 +31,6 @@ def parts(norm_cfg=dict(type='BN'), **options):
         conv=partial(build_conv_layer, None, bias=False),
         norm=partial(build_norm_layer, norm_cfg),
         **options)
-
-
-def randomise(module, seed=0):
-    """Leave no parameter and no running statistic at a special value.
-
-    Most biases are positive, so that a narrow relu stays alive.
-    """
-    generator = torch.Generator().manual_seed(seed)
-    with torch.no_grad():
-        for value in module.parameters():
-            if value.dim() < 2:
-                value.uniform_(-0.5, 1, generator=generator)
-            else:
-                value.normal_(std=0.5, generator=generator)
-        for key, value in module.named_buffers():
-            if key.endswith('running_mean'):
-                value.normal_(generator=generator)
-            elif key.endswith('running_var'):
-                value.uniform_(0.5, 2, generator=generator)
-    return module
 
 
 def build(block_type, in_channels=16, channels=8, stride=1, dilation=1,

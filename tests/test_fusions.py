@@ -5,6 +5,7 @@ from copy import deepcopy
 
 import pytest
 import torch
+from samples import randomise
 from torch.autograd import gradcheck
 from torch.func import functional_call
 
@@ -17,26 +18,6 @@ FUSIONS = sorted(name for name, cls in MODELS.module_dict.items()
 CHANNELS = 32
 
 every_fusion = pytest.mark.parametrize('name', FUSIONS)
-
-
-def randomise(module, seed=0):
-    """Leave no parameter and no running statistic at a special value.
-
-    Most biases are positive, so that a narrow relu stays alive.
-    """
-    generator = torch.Generator().manual_seed(seed)
-    with torch.no_grad():
-        for value in module.parameters():
-            if value.dim() < 2:
-                value.uniform_(-0.5, 1, generator=generator)
-            else:
-                value.normal_(std=0.5, generator=generator)
-        for key, value in module.named_buffers():
-            if key.endswith('running_mean'):
-                value.normal_(generator=generator)
-            elif key.endswith('running_var'):
-                value.uniform_(0.5, 2, generator=generator)
-    return module
 
 
 def build(name, channels=CHANNELS, num_maps=2, dtype=torch.float64):

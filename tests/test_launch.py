@@ -428,7 +428,7 @@ def test_slurm_commands(shell):
         '-p', 'part', '--job-name=job', '--gres=gpu:8', '--ntasks=8',
         '--ntasks-per-node=8', '--cpus-per-task=5', '--kill-on-bad-exit=1',
         '--quiet', '--time', '5', 'python', '-u', f'{TOOLS}/train.py',
-        'c.py', '--work-dir', 'out', '--launcher', 'slurm', '--amp']
+        'c.py', '--work-dir', 'out', '--amp', '--launcher', 'slurm']
     code, words, _ = shell('slurm_test.sh', 'part', 'job', 'c.py', 'w.pth',
                            GPUS='6', GPUS_PER_NODE='3', CPUS_PER_TASK='2')
     assert code == 0

@@ -10,6 +10,7 @@ from copy import deepcopy
 import pytest
 import torch
 import torch.nn.functional as F
+from samples import randomise
 from torch import nn
 
 from mmattn.attentions import (CBAM, ECA, GC, GE, SE, Attention,
@@ -47,26 +48,6 @@ ZERO_GRADIENT = {
 }
 
 every_pair = pytest.mark.parametrize('name,link', PAIRS)
-
-
-def randomise(module, seed=0):
-    """Leave no parameter and no running statistic at a special value.
-
-    Most biases are positive, so that a narrow relu stays alive.
-    """
-    generator = torch.Generator().manual_seed(seed)
-    with torch.no_grad():
-        for value in module.parameters():
-            if value.dim() < 2:
-                value.uniform_(-0.5, 1, generator=generator)
-            else:
-                value.normal_(std=0.5, generator=generator)
-        for key, value in module.named_buffers():
-            if key.endswith('running_mean'):
-                value.normal_(generator=generator)
-            elif key.endswith('running_var'):
-                value.uniform_(0.5, 2, generator=generator)
-    return module
 
 
 def random_map(*shape, dtype=torch.float64):
