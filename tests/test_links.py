@@ -512,6 +512,13 @@ def test_kinds_do_not_mix(attention):
         tiny(attention=attention)
 
 
+def test_kinds_of_links_do_not_mix():
+    """A map that one hands on is not the vector the other takes."""
+    with pytest.raises(ValueError, match='cannot link ChannelLink to MapLink'):
+        tiny(attention=dict(type='SE'),
+             link=[dict(type='MapLink'), dict(type='DCA')])
+
+
 def test_kinds_may_mix_without_a_link_between_them():
     net = tiny(
         attention=[dict(type='SE'), dict(type='GC')],

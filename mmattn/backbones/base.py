@@ -160,13 +160,14 @@ class Backbone(BaseModule):
                 linked.attention_channels if linked else None)
             blocks.append(block)
             if block.link is not None:
-                if linked and type(linked.attention) is not type(
-                        block.attention):
-                    raise ValueError(
-                        f'{name}.{len(blocks) - 1} cannot link '
-                        f'{type(block.attention).__name__} to '
-                        f'{type(linked.attention).__name__}: a link connects '
-                        'attentions of one kind')
+                for part in ('attention', 'link') if linked else ():
+                    this, last = getattr(block, part), getattr(linked, part)
+                    if type(this) is not type(last):
+                        raise ValueError(
+                            f'{name}.{len(blocks) - 1} cannot link '
+                            f'{type(this).__name__} to '
+                            f'{type(last).__name__}: a network has links of '
+                            'one kind between attentions of one kind')
                 linked = block
         out_channels = blocks[-1].out_channels
         depth_fusion = factory(words['depth_fusion'], 'depth_fusion',

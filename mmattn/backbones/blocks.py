@@ -36,6 +36,7 @@ class ResidualBlock(BaseModule):
         super().__init__()
         self.attention_at = parts.attention_at
         self.with_cp = parts.with_cp
+        self.downsample = None
         if parts.attention and parts.attention_at not in self.places:
             raise ValueError(
                 f'{type(self).__name__} has no place '
@@ -75,7 +76,7 @@ class ResidualBlock(BaseModule):
         raise NotImplementedError
 
     def shortcut(self, x: Tensor) -> Tensor:
-        return x
+        return x if self.downsample is None else self.downsample(x)
 
     def attend(self, y: Tensor, carry: Any, at: str) -> Tuple[Tensor, Any]:
         """Run the attention if ``at`` is its place."""
@@ -91,8 +92,8 @@ class ResidualBlock(BaseModule):
         return self.fusion((self.drop_path(y), self.shortcut(x))), carry
 
     def forward(self, x: Tensor, carry: Any = None) -> Tuple[Tensor, Any]:
-        # Behind frozen stages only: batch norms of a block that is run twice
-        # update their statistics twice.
+        # Not where the input needs no gradient: there is little to save, and
+        # batch norms of a block that runs twice update twice.
         if self.with_cp and x.requires_grad:
             return checkpoint(self._forward, x, carry, use_reentrant=False)
         return self._forward(x, carry)

@@ -78,9 +78,6 @@ class BasicBlock(ResidualBlock):
         y = self.relu(getattr(self, self.norm1_name)(self.conv1(x)))
         return getattr(self, self.norm2_name)(self.conv2(y)), carry
 
-    def shortcut(self, x: Tensor) -> Tensor:
-        return x if self.downsample is None else self.downsample(x)
-
 
 class Bottleneck(ResidualBlock):
     """1x1, norm, act, 3x3, norm, act [, attention], 1x1, norm [, attention].
@@ -151,9 +148,6 @@ class Bottleneck(ResidualBlock):
         y = self.relu(getattr(self, self.norm2_name)(self.conv2(y)))
         y, carry = self.attend(y, carry, at='hidden')
         return getattr(self, self.norm3_name)(self.conv3(y)), carry
-
-    def shortcut(self, x: Tensor) -> Tensor:
-        return x if self.downsample is None else self.downsample(x)
 
 
 def spatial_convs(conv2: Word, dcn: Optional[dict],
