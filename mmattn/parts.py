@@ -15,12 +15,14 @@ Factory = Callable[..., nn.Module]
 Word = Union[None, dict, Sequence[Optional[dict]]]
 
 # What the words of a config build, but for conv2: any convolution.
-SLOTS = dict(
-    attention=Attention,
-    link=Link,
-    fusion=Fusion,
-    depth_fusion=Fusion,
-    stage_attention=Attention)
+SLOTS = {
+    'attention': Attention,
+    'attention of branches': Fusion,
+    'link': Link,
+    'fusion': Fusion,
+    'depth_fusion': Fusion,
+    'stage_attention': Attention,
+}
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ MODELS = Registry(
     scope='mmattn',
     locations=[
         'mmattn.attentions', 'mmattn.fusions', 'mmattn.links',
-        'mmattn.backbones'
+        'mmattn.backbones', 'mmattn.necks'
     ])
 HOOKS = Registry(
     'hook',

@@ -14,8 +14,9 @@ from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from mmattn.attentions import ECA, GC, SE
-from mmattn.backbones import (Backbone, BasicBlock, Bottleneck, ResNet,
-                              ResNetV1c, ResNetV1d, ResNeXt)
+from mmattn.backbones import (Backbone, BasicBlock, Bottleneck,
+                              PreActResNet_CIFAR, ResNet, ResNet_CIFAR,
+                              ResNetV1c, ResNetV1d, ResNeXt, SKNet)
 from mmattn.registry import MODELS
 
 MODELS.import_from_location()
@@ -32,6 +33,24 @@ ROWS = {
                   (32, 64, 128, 256)),
     'ResNeXt': (ResNeXt, dict(depth=(2, 1, 2, 1), base_channels=8, groups=4),
                 (32, 64, 128, 256)),
+    'SKNet': (SKNet,
+              dict(
+                  depth=(2, 1, 2, 1),
+                  base_channels=16,
+                  attention=dict(
+                      type='SelectiveFusion', ratio=2, bias=False)),
+              (64, 128, 256, 512)),
+    'ResNet_CIFAR': (ResNet_CIFAR, dict(depth=(2, 1, 2, 1), base_channels=8),
+                     (32, 64, 128, 256)),
+    'PreActResNet_CIFAR':
+    (PreActResNet_CIFAR,
+     dict(
+         depth=(2, 1, 2, 1),
+         base_channels=16,
+         num_stages=4,
+         strides=(1, 2, 2, 2),
+         dilations=(1, 1, 1, 1),
+         out_indices=(0, 1, 2, 3)), (16, 32, 64, 128)),
 }
 every_row = pytest.mark.parametrize('row', ROWS)
 
@@ -49,10 +68,21 @@ def build(row, **options):
     return cls(**{**defaults, **options})
 
 
+def words_for(row):
+    """All words that its blocks can take."""
+    if row == 'ResNet basic':
+        return {}
+    words = dict(WORDS)
+    if row == 'SKNet':  # its attention is a fusion, linked as well
+        del words['attention']
+    return words
+
+
 def build_short(row):
     """Two stages with all words; enough to see every line of forward."""
-    words = {} if row == 'ResNet basic' else dict(
-        WORDS, depth_fusion=[SEL, None])
+    words = words_for(row)
+    if words:
+        words['depth_fusion'] = [SEL, None]
     net = build(
         row,
         num_stages=2,
@@ -94,6 +124,8 @@ def count(net):
 ])
 def test_outputs(row, size, expected):
     net = build(row).eval()
+    if row.endswith('CIFAR') and size != (1, 1):
+        size = expected[0]  # no stride in the stem
     outs = net(torch.randn(2, 3, *size))
     assert isinstance(outs, tuple)
     assert sizes(outs) == expected
@@ -125,10 +157,16 @@ def test_fewer_stages(row, num_stages):
         dilations=(1, ) * num_stages,
         out_indices=tuple(range(num_stages))).eval()
     assert not hasattr(net, f'layer{num_stages + 1}')
-    state = whole.state_dict()
-    net.load_state_dict({key: state[key] for key in net.state_dict()})
+    # Behind the last stage, pre-activation networks have a norm of its width.
+    tail = (net.last_norm_name, ) if row.startswith('PreAct') else ()
+    state = dict(net.state_dict(), **{
+        key: value for key, value in whole.state_dict().items()
+        if key in net.state_dict() and key.split('.')[0] not in tail
+    })
+    net.load_state_dict(state)
     x = torch.randn(2, 3, 75, 53)
-    for a, b in zip(net(x), whole(x)):
+    same = num_stages - len(tail)
+    for a, b in zip(net(x)[:same], whole(x)):
         assert torch.equal(a, b)
 
 
@@ -154,9 +192,11 @@ def check_modes(net, frozen_stages, norm_eval):
 @pytest.mark.parametrize('frozen_stages', [-1, 0, 1, 3, 4])
 @pytest.mark.parametrize('norm_eval', [False, True])
 def test_freezing(row, frozen_stages, norm_eval):
-    words = {} if row == 'ResNet basic' else WORDS
     net = build(
-        row, frozen_stages=frozen_stages, norm_eval=norm_eval, **words)
+        row,
+        frozen_stages=frozen_stages,
+        norm_eval=norm_eval,
+        **words_for(row))
     assert net.train() is net
     check_modes(net, frozen_stages, norm_eval)
     assert net.eval() is net
@@ -174,20 +214,32 @@ def test_a_step_leaves_what_is_frozen(row):
     assert [y.requires_grad for y in outs] == [False, True, True, True]
     sum(y.square().sum() for y in outs).backward()
     torch.optim.SGD(net.parameters(), lr=0.1).step()
+    frozen = {'layer1'} | {
+        name for name, module in net.named_children()
+        if any(module is part for part in net.stem_modules())
+    }
     for key, value in net.state_dict().items():
-        trained = key.startswith(('layer2', 'layer3', 'layer4'))
-        assert torch.equal(value, before[key]) != trained
+        still = key.split('.')[0] in frozen
+        assert torch.equal(value, before[key]) == still
 
 
 @every_row
 @pytest.mark.parametrize('zero_init_residual', [True, False])
 def test_initial_weights(row, zero_init_residual):
-    net = build(row, zero_init_residual=zero_init_residual)
+    last = set()
+    if row.startswith('PreAct'):  # no norm ends a branch
+        if zero_init_residual:
+            with pytest.raises(ValueError, match='no norm at the end'):
+                build(row, zero_init_residual=True)
+            return
+        net = build(row)
+    else:
+        net = build(row, zero_init_residual=zero_init_residual)
+        last = {id(block.last_norm) for block in blocks_of(net)}
+        assert len(last) == len(blocks_of(net))
     net.init_weights()
-    last = {id(block.last_norm) for block in blocks_of(net)}
-    assert len(last) == len(blocks_of(net))
     for module in net.modules():
-        if isinstance(module, _BatchNorm):
+        if isinstance(module, _BatchNorm) and module.affine:
             value = 0. if zero_init_residual and id(module) in last else 1.
             assert (module.weight == value).all()
             assert (module.bias == 0).all()
@@ -201,9 +253,9 @@ def test_initial_weights(row, zero_init_residual):
 @every_row
 @pytest.mark.parametrize('training', [True, False])
 def test_every_parameter_has_a_gradient(row, training):
-    words = {}
-    if row != 'ResNet basic':
-        words = dict(WORDS, fusion=SEL)
+    words = words_for(row)
+    if words:
+        words['fusion'] = SEL
     net = randomise(build(row, **words)).double().train(training)
     generator = torch.Generator().manual_seed(1)
     x = torch.randn(3, 3, 75, 53, generator=generator).double()
@@ -220,7 +272,7 @@ def test_every_parameter_has_a_gradient(row, training):
 
 @every_row
 def test_deepcopy_and_state_dict(row):
-    words = {} if row == 'ResNet basic' else WORDS
+    words = words_for(row)
     net = randomise(build(row, **words)).eval()
     other = build(row, **words).eval()
     other.load_state_dict(net.state_dict())
@@ -739,7 +791,7 @@ def refuse(words, kind=ValueError, depth=(2, 1, 2, 1), **options):
     refuse("style must be 'pytorch' or 'caffe', got 'tensorflow'",
            style='tensorflow'),
     refuse('groups=8.* depth 18 has basic blocks', groups=8, depth=18),
-    refuse("style='caffe': depth 18", style='caffe', depth=18),
+    refuse("style='caffe'.* depth 18", style='caffe', depth=18),
     refuse('base_width=4', base_width=4, depth=34),
     refuse('groups=64 leave no channel', groups=64),
     refuse('base_width=4 and width_per_group=8', base_width=4,

@@ -8,35 +8,6 @@ from ..links import MapLink
 Descriptor = Union[Tensor, Tuple[Tensor, ...]]
 
 
-def check_positive(**values: int) -> None:
-    """Raise ValueError unless every value is a positive integer."""
-    for name, value in values.items():
-        if not isinstance(value, int) or value < 1:
-            raise ValueError(f'{name} must be a positive integer, got '
-                             f'{value!r}')
-
-
-def check_kernel_size(kernel_size: int) -> None:
-    """Raise ValueError unless it is a positive odd integer."""
-    if (not isinstance(kernel_size, int) or kernel_size < 1
-            or kernel_size % 2 == 0):
-        raise ValueError('kernel_size must be a positive odd integer, got '
-                         f'{kernel_size!r}')
-
-
-def hidden_channels(in_channels: int, ratio: int) -> int:
-    """Width ``in_channels // ratio`` of a gate's hidden layer.
-
-    Raises:
-        ValueError: The ratio is not a positive integer, or leaves nothing.
-    """
-    check_positive(ratio=ratio)
-    if in_channels < ratio:
-        raise ValueError(f'ratio={ratio} leaves no hidden channel for '
-                         f'in_channels={in_channels}; use a smaller ratio')
-    return in_channels // ratio
-
-
 class Attention(BaseModule):
     """Reweights a map by what it says about itself.
 

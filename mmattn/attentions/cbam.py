@@ -1,12 +1,13 @@
-from typing import Tuple
+from typing import Optional, Tuple
 
 import torch
 from mmcv.cnn import build_norm_layer
 from torch import Tensor, nn
 
+from ..checks import check_batch, check_kernel_size, hidden_channels
 from ..links import ChainLink, PooledMapLink, SpatialLink
 from ..registry import MODELS
-from .base import Attention, Chain, check_kernel_size, hidden_channels
+from .base import Attention, Chain
 
 
 class ChannelGate(Attention):
@@ -18,12 +19,12 @@ class ChannelGate(Attention):
 
     link_type = PooledMapLink
 
-    def __init__(self, in_channels: int, *, ratio: int):
+    def __init__(self, in_channels: int, *, ratio: int, bias: bool):
         super().__init__()
         hidden = hidden_channels(in_channels, ratio)
-        self.fc1 = nn.Conv2d(in_channels, hidden, 1)
+        self.fc1 = nn.Conv2d(in_channels, hidden, 1, bias=bias)
         self.act = nn.ReLU(inplace=True)
-        self.fc2 = nn.Conv2d(hidden, in_channels, 1)
+        self.fc2 = nn.Conv2d(hidden, in_channels, 1, bias=bias)
 
     def init_weights(self) -> None:
         super().init_weights()
@@ -47,18 +48,22 @@ class SpatialGate(Attention):
 
     link_type = SpatialLink
 
-    def __init__(self, *, kernel_size: int, norm_cfg: dict):
+    def __init__(self, *, kernel_size: int, norm_cfg: Optional[dict]):
         super().__init__()
         check_kernel_size(kernel_size)
         self.conv = nn.Conv2d(
             2, 1, kernel_size, padding=kernel_size // 2, bias=False)
-        self.norm = build_norm_layer(norm_cfg, 1)[1]
+        self.norm = (
+            nn.Identity() if norm_cfg is None else build_norm_layer(
+                norm_cfg, 1)[1])
 
     def extract(self, x: Tensor) -> Tensor:
         return torch.cat((x.amax(1, keepdim=True), x.mean(1, keepdim=True)), 1)
 
     def transform(self, d: Tensor) -> Tensor:
-        return self.norm(self.conv(d)).sigmoid()
+        d = self.conv(d)
+        check_batch(self, self.norm, d)
+        return self.norm(d).sigmoid()
 
 
 @MODELS.register_module()
@@ -73,7 +78,8 @@ class CBAM(Chain):
         in_channels: C.
         ratio: C over hidden width of ``m``.
         kernel_size: Of the spatial convolution, odd.
-        norm_cfg: The norm behind the spatial convolution.
+        bias: Whether the layers of ``m`` have one.
+        norm_cfg: The norm behind the spatial convolution; None for none.
 
     Shape:
         ``(B, C, H, W)`` to the same. Keys: ``channel_gate.*``,
@@ -81,13 +87,13 @@ class CBAM(Chain):
 
     Source: Woo et al., "CBAM", arXiv:1807.06521, sections 3.1 and 3.2; the
         authors' released code for the biases, the norm and the order of
-        maximum and mean.
+        maximum and mean. SDA-xNet's CBAM-86 rows have neither bias nor norm.
     Departs: the linear layers are 1x1 convolutions; mean and maximum go
         through them as one batch (same numbers).
 
     Raises:
         ValueError: ``ratio`` leaves no hidden channel, or ``kernel_size`` is
-            not odd.
+            not odd; a batch norm would train on one value.
     """
 
     link_type = ChainLink
@@ -97,8 +103,9 @@ class CBAM(Chain):
                  *,
                  ratio: int = 16,
                  kernel_size: int = 7,
-                 norm_cfg: dict = dict(type='BN')):
+                 bias: bool = True,
+                 norm_cfg: Optional[dict] = dict(type='BN')):
         super().__init__(
-            channel_gate=ChannelGate(in_channels, ratio=ratio),
+            channel_gate=ChannelGate(in_channels, ratio=ratio, bias=bias),
             spatial_gate=SpatialGate(
                 kernel_size=kernel_size, norm_cfg=norm_cfg))

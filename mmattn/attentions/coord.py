@@ -4,8 +4,9 @@ import torch
 from mmcv.cnn import build_norm_layer
 from torch import Tensor, nn
 
+from ..checks import check_positive
 from ..registry import MODELS
-from .base import Attention, check_positive
+from .base import Attention
 
 
 @MODELS.register_module()

@@ -3,8 +3,9 @@ from typing import Optional
 
 from torch import Tensor, nn
 
+from ..checks import check_kernel_size
 from ..registry import MODELS
-from .base import Attention, check_kernel_size
+from .base import Attention
 
 
 def adaptive_kernel_size(in_channels: int, gamma: int = 2, b: int = 1) -> int:

@@ -1,8 +1,9 @@
 from torch import Tensor, nn
 
+from ..checks import hidden_channels
 from ..links import ContextLink
 from ..registry import MODELS
-from .base import Attention, hidden_channels
+from .base import Attention
 
 
 @MODELS.register_module()
@@ -15,6 +16,11 @@ class GC(Attention):
     Args:
         in_channels: C.
         ratio: C over hidden width.
+        zero_start: Start W2 at zero, so that a new GC adds nothing. False
+            leaves W2 and w_k to the backbone's initialisation: DCANet's
+            ResNets do, because they initialise every convolution once more
+            behind the block. Their rows with it score below the plain
+            network.
 
     Shape:
         ``(B, C, H, W)`` to the same. Descriptor: ``(B, C, 1, 1)``.
@@ -22,8 +28,7 @@ class GC(Attention):
     Source: Cao et al., "GCNet", arXiv:1904.11492, section 3.3. Equal to
         mmcv's ``ContextBlock(ratio=1/16)`` with attention pooling and
         channel addition.
-    Departs: DCANet's networks lose the zero start of W2 (their ResNet
-        initialises it again); it is kept here, so a new GC adds nothing.
+    Departs: none.
 
     Raises:
         ValueError: ``ratio`` leaves no hidden channel.
@@ -31,9 +36,14 @@ class GC(Attention):
 
     link_type = ContextLink
 
-    def __init__(self, in_channels: int, *, ratio: int = 16):
+    def __init__(self,
+                 in_channels: int,
+                 *,
+                 ratio: int = 16,
+                 zero_start: bool = True):
         super().__init__()
         hidden = hidden_channels(in_channels, ratio)
+        self.zero_start = zero_start
         self.mask = nn.Conv2d(in_channels, 1, 1)
         self.fc1 = nn.Conv2d(in_channels, hidden, 1)
         self.norm = nn.LayerNorm([hidden, 1, 1])
@@ -42,6 +52,8 @@ class GC(Attention):
 
     def init_weights(self) -> None:
         super().init_weights()
+        if not self.zero_start:
+            return
         nn.init.kaiming_normal_(self.mask.weight, nonlinearity='relu')
         nn.init.zeros_(self.mask.bias)
         self.fc1.reset_parameters()

@@ -1,8 +1,9 @@
 from torch import Tensor, nn
 
+from ..checks import hidden_channels
 from ..links import ChannelLink
 from ..registry import MODELS
-from .base import Attention, hidden_channels
+from .base import Attention
 
 
 @MODELS.register_module()

@@ -110,7 +110,8 @@ class Backbone(BaseModule):
 
     def add_stage(self, block_type: Factory, rows: Sequence[dict],
                   parts: Parts, words: dict, norm_cfg: dict,
-                  linked: Optional[ResidualBlock]
+                  linked: Optional[ResidualBlock],
+                  attention_slot: str = 'attention'
                   ) -> Optional[ResidualBlock]:
         """Build the next stage.
 
@@ -123,6 +124,8 @@ class Backbone(BaseModule):
             words: The config words of this stage.
             norm_cfg: Handed to parts that hold a norm.
             linked: The last block before that has a link.
+            attention_slot: What an attention of these blocks may be, a slot
+                of ``parts.SLOTS``.
 
         Returns:
             The last block so far that has a link.
@@ -146,7 +149,9 @@ class Backbone(BaseModule):
         blocks = []
         for row, (*made, at) in zip(rows, configs):
             made = {
-                slot: factory(cfg, slot, norm_cfg)
+                slot: factory(
+                    cfg, attention_slot if slot == 'attention' else slot,
+                    norm_cfg)
                 for slot, cfg in zip(slots, made) if cfg is not None
             }
             if at is not None:

@@ -1,4 +1,3 @@
-from fractions import Fraction
 from functools import partial
 from typing import Any, List, Optional, Sequence, Tuple, Union
 
@@ -10,8 +9,9 @@ from ..parts import Parts, Word
 from ..registry import MODELS
 from .base import Backbone, refuse_unknown, stage_words
 from .blocks import ResidualBlock
-from .resnet_blocks import (BasicBlock, Bottleneck, block_dilations,
-                            spatial_convs)
+from .resnet_blocks import BasicBlock, Bottleneck
+from .resnet_options import (block_and_settings, block_dilations,
+                             spatial_convs)
 
 
 @MODELS.register_module()
@@ -39,6 +39,9 @@ class ResNet(Backbone):
             ``dict(type='SelectiveFusion', ratio=16, min_channels=64)``.
         stage_attention: Behind a stage.
         conv2: In place of a bottleneck's 3x3 convolution; called like one.
+        branches: Further 3x3 convolutions beside a bottleneck's own, one
+            dict each of ``dilation`` and ``groups``; the attention, then a
+            fusion at ``'hidden'``, joins them (see ``SKNet``).
         in_channels: Of the image.
         stem_channels: Output of the stem; ``base_channels`` by default.
         base_channels: ``channels`` of the first stage's blocks.
@@ -85,6 +88,8 @@ class ResNet(Backbone):
         ValueError: Options that contradict each other or the depth.
     """
 
+    # Blocks of each depth; ``custom_block`` those of a tuple of depths.
+    custom_block = Bottleneck
     arch_settings = {
         18: (BasicBlock, (2, 2, 2, 2)),
         34: (BasicBlock, (3, 4, 6, 3)),
@@ -104,6 +109,7 @@ class ResNet(Backbone):
                  depth_fusion: Word = None,
                  stage_attention: Word = None,
                  conv2: Word = None,
+                 branches: Optional[Sequence[dict]] = None,
                  in_channels: int = 3,
                  stem_channels: Optional[int] = None,
                  base_channels: int = 64,
@@ -156,30 +162,12 @@ class ResNet(Backbone):
             if len(values) != num_stages:
                 raise ValueError(f'{name}={tuple(values)} must have one entry '
                                  f'for each of num_stages={num_stages}')
-        if expansion not in (None, block_type.expansion):
-            raise ValueError(f'expansion={expansion}: the blocks of depth '
-                             f'{depth} have {block_type.expansion}')
-        if style not in ('pytorch', 'caffe'):
-            raise ValueError(f"style must be 'pytorch' or 'caffe', got "
-                             f'{style!r}')
-        if width_per_group is not None:
-            if base_width not in (None, width_per_group):
-                raise ValueError(f'base_width={base_width} and '
-                                 f'width_per_group={width_per_group} are two '
-                                 'names of one thing; give one')
-            base_width = width_per_group
         if not 0 <= drop_path_rate < 1:
             raise ValueError(f'drop_path_rate={drop_path_rate} must be at '
                              'least 0 and less than 1')
-        settings = dict(avg_down=avg_down)
-        if block_type is Bottleneck:
-            width = 1. if base_width is None else (
-                Fraction(base_width * groups, base_channels))  # no rounding
-            settings.update(groups=groups, width=width, style=style)
-        elif groups != 1 or base_width is not None or style != 'pytorch':
-            raise ValueError(f'groups={groups}, base_width={base_width}, '
-                             f'style={style!r}: depth {depth} has basic '
-                             'blocks, which know none of them')
+        block_type, settings = block_and_settings(
+            block_type, depth, base_channels, expansion, avg_down, groups,
+            base_width, width_per_group, style, branches)
         super().__init__(
             num_stages=num_stages,
             out_indices=out_indices,
@@ -199,6 +187,7 @@ class ResNet(Backbone):
         parts = Parts(
             conv=partial(build_conv_layer, conv_cfg, bias=False),
             norm=partial(build_norm_layer, norm_cfg),
+            attention_at='output' if branches is None else 'hidden',
             with_cp=with_cp)
         self.deep_stem = deep_stem
         channels = stem_channels or base_channels
@@ -223,7 +212,8 @@ class ResNet(Backbone):
             ]
             linked = self.add_stage(
                 partial(block_type, **settings), rows, parts, words[i],
-                norm_cfg, linked)
+                norm_cfg, linked, 'attention'
+                if branches is None else 'attention of branches')
             channels = planes * block_type.expansion
         if zero_init_residual:
             for module in self.modules():
@@ -237,7 +227,7 @@ class ResNet(Backbone):
     def _block_and_depths(self, depth: Union[int, Sequence[int]],
                           num_stages: int) -> Tuple[type, Tuple[int, ...]]:
         if isinstance(depth, (tuple, list)):
-            block_type, depths = Bottleneck, tuple(depth)
+            block_type, depths = self.custom_block, tuple(depth)
         elif depth in self.arch_settings:
             block_type, depths = self.arch_settings[depth]
         else:

@@ -1,15 +1,22 @@
 import math
+from dataclasses import replace
 from fractions import Fraction
+from functools import partial
 from typing import Any, List, Optional, Sequence, Tuple, Union
 
+from mmengine.model import ModuleList
 from torch import Tensor, nn
 
-from ..parts import Parts, Word
+from ..parts import Parts
 from .blocks import ResidualBlock
 
 
-def downsample(parts: Parts, in_channels: int, out_channels: int, stride: int,
-               avg_down: bool) -> Optional[nn.Module]:
+def downsample(parts: Parts,
+               in_channels: int,
+               out_channels: int,
+               stride: int,
+               avg_down: bool,
+               norm: bool = True) -> Optional[nn.Module]:
     """The projection of a shortcut; None where shapes agree."""
     if stride == 1 and in_channels == out_channels:
         return None
@@ -21,7 +28,8 @@ def downsample(parts: Parts, in_channels: int, out_channels: int, stride: int,
                 stride, stride, ceil_mode=True, count_include_pad=False))
         stride = 1
     layers.append(parts.conv(in_channels, out_channels, 1, stride=stride))
-    layers.append(parts.norm(out_channels)[1])
+    if norm:
+        layers.append(parts.norm(out_channels)[1])
     return nn.Sequential(*layers)
 
 
@@ -145,42 +153,67 @@ class Bottleneck(ResidualBlock):
 
     def branch(self, x: Tensor, carry: Any) -> Tuple[Tensor, Any]:
         y = self.relu(getattr(self, self.norm1_name)(self.conv1(x)))
-        y = self.relu(getattr(self, self.norm2_name)(self.conv2(y)))
-        y, carry = self.attend(y, carry, at='hidden')
+        y, carry = self.attend(self.spatial(y), carry, at='hidden')
         return getattr(self, self.norm3_name)(self.conv3(y)), carry
 
-
-def spatial_convs(conv2: Word, dcn: Optional[dict],
-                  stage_with_dcn: Sequence[bool], num_stages: int) -> Word:
-    """``conv2`` for each stage, with the host's ``dcn`` filled in."""
-    if dcn is None:
-        if any(stage_with_dcn):
-            raise ValueError('stage_with_dcn needs dcn, the deformable '
-                             "convolution: dcn=dict(type='DCNv2', "
-                             'deform_groups=1)')
-        return conv2
-    if len(stage_with_dcn) != num_stages or not any(stage_with_dcn):
-        raise ValueError(f'dcn needs stage_with_dcn with one entry for '
-                         f'each of {num_stages} stages and one of them '
-                         f'True, got {tuple(stage_with_dcn)}')
-    if conv2 is not None:
-        raise ValueError('dcn and conv2 both replace the 3x3 '
-                         'convolution; give one')
-    dcn = dict(dcn)
-    if dcn.pop('fallback_on_stride', False):
-        raise ValueError('fallback_on_stride=True would leave plain '
-                         'convolutions; drop dcn from those stages')
-    return [dcn if with_dcn else None for with_dcn in stage_with_dcn]
+    def spatial(self, x: Tensor) -> Tensor:
+        """What the attention at ``'hidden'`` sees."""
+        return self.relu(getattr(self, self.norm2_name)(self.conv2(x)))
 
 
-def block_dilations(dilation: int, num_blocks: int, contract: bool,
-                    multi_grid: Optional[Sequence[int]]) -> List[int]:
-    """The dilation of each block of a stage."""
-    if multi_grid is not None:
-        if len(multi_grid) != num_blocks:
-            raise ValueError(f'multi_grid={tuple(multi_grid)} must have '
-                             f'one entry for each of the {num_blocks} '
-                             'blocks of the last stage')
-        return list(multi_grid)
-    first = dilation // 2 if contract and dilation > 1 else dilation
-    return [first] + [dilation] * (num_blocks - 1)
+class SKBottleneck(Bottleneck):
+    """A bottleneck with further 3x3 convolutions beside its own (SKNet).
+
+    1x1, norm, act, M times (3x3, norm, act) on the same map, attention, 1x1,
+    norm. The attention is a fusion of the M maps.
+
+    Args:
+        branches: For each further convolution its options: ``dilation``,
+            multiplied with the block's, and ``groups``.
+        in_channels, channels, stride, dilation, parts, carry_channels,
+            settings: As for a bottleneck.
+
+    Source: Li et al., "Selective Kernel Networks", arXiv:1903.06586.
+    """
+
+    places = ('hidden', )
+
+    def __init__(self,
+                 in_channels: int,
+                 channels: int,
+                 stride: int,
+                 dilation: int,
+                 parts: Parts,
+                 carry_channels: Optional[int] = None,
+                 *,
+                 branches: Sequence[dict],
+                 **settings: Any):
+        if parts.attention is None:
+            raise ValueError('branches need a fusion that joins their maps: '
+                             "attention=dict(type='SelectiveFusion', "
+                             'ratio=16, min_channels=1, bias=False)')
+        if parts.conv2:
+            raise ValueError('branches and conv2 (or dcn) both say what the '
+                             '3x3 convolution is; give one')
+        attention = partial(parts.attention, num_maps=1 + len(branches))
+        super().__init__(in_channels, channels, stride, dilation,
+                         replace(parts, attention=attention), carry_channels,
+                         **settings)
+        self.branches = ModuleList()
+        for options in branches:
+            d = dilation * options.get('dilation', 1)
+            hidden = self.conv2.out_channels
+            conv = parts.conv(
+                hidden,
+                hidden,
+                3,
+                stride=self.conv2.stride,
+                padding=d,
+                dilation=d,
+                groups=options.get('groups', self.conv2.groups))
+            self.branches.append(
+                nn.Sequential(conv,
+                              parts.norm(hidden)[1], parts.act(inplace=True)))
+
+    def spatial(self, x: Tensor) -> Tuple[Tensor, ...]:
+        return (super().spatial(x), *(branch(x) for branch in self.branches))

@@ -8,6 +8,7 @@ import re
 from collections import Counter
 from copy import deepcopy
 from dataclasses import dataclass
+from functools import lru_cache
 from importlib import import_module
 from os import path as osp
 from typing import Any, Callable, Dict, Iterable, List, Optional, Tuple, Union
@@ -19,29 +20,34 @@ from torch import Tensor
 
 from .safe import CheckpointError, load_checkpoint_file
 
-# The modules of this package that hold a TABLE: what --source can be.
-SOURCES = ('sda', 'torchvision')
+# The modules of this package that hold TABLES: what --source can be.
+SOURCES = ('aff', 'dcanet', 'eca', 'openmmlab', 'sda', 'torchvision')
 Weights = Dict[str, Tensor]
 Join = Callable[[List[Tensor]], Tensor]
+Rule = Union[None, str, Tuple[str, Join], Tuple[str, Join, int], List]
+Rules = Dict[str, Rule]
 
 
 @dataclass(frozen=True)
 class Table:
-    """The names of one published source.
+    """The names of one layout of a published source.
 
     Args:
-        name: What ``--source`` calls it.
-        signature: Patterns; each is found in every file of this source.
+        name: In messages and in the written file: the source, and the layout
+            where the source has several.
+        signature: Patterns; each is found in every file of this layout.
         rules: From each pattern of the source to its target in our model;
-            to None, for what is dropped on purpose; or to a target and a
-            function, for tensors that are joined or reshaped. Such a target
-            may leave out the pattern's last number: the function gets the
-            list of tensors that differ only in it, in numerical order. The
-            first pattern that fits a key decides.
+            to None, for what is dropped on purpose; to a target and a
+            function, for tensors that are joined or reshaped; or to a list
+            of targets, for what the source uses several times. A target with
+            a function may leave out the pattern's last number: the function
+            gets the list of tensors that differ only in it, in numerical
+            order. They are numbered from 0, or from a third entry. The first
+            pattern that fits a key decides.
     """
     name: str
     signature: Tuple[str, ...]
-    rules: Dict[str, Union[str, None, Tuple[str, Join]]]
+    rules: Rules
 
     def match(self, key: str) -> Optional[Tuple]:
         """The rule of a key, with its numbers and leaf; None without one."""
@@ -54,15 +60,49 @@ class Table:
         return None
 
 
+@lru_cache(maxsize=None)
 def _regex(pattern: str) -> re.Pattern:
     pattern = re.escape(pattern).replace(r'\{\}', r'(\d+)')
     return re.compile(pattern.replace(r'\*', r'(?P<leaf>\w+)'))
+
+
+def below(theirs: str, ours: str, rules: Rules) -> Rules:
+    """The rules of a part of a network, with the names of both before them."""
+
+    def target(rule: Rule) -> Rule:
+        if isinstance(rule, list):
+            return [target(one) for one in rule]
+        if isinstance(rule, tuple):
+            return (ours + rule[0], *rule[1:])
+        return rule if rule is None else ours + rule
+
+    return {theirs + pattern: target(rule) for pattern, rule in rules.items()}
+
+
+def as_conv(tensors: List[Tensor]) -> Tensor:
+    """The weight of a linear layer as that of a 1x1 convolution."""
+    tensor, = tensors
+    return tensor[..., None, None] if tensor.dim() == 2 else tensor
+
+
+def as_vector(tensors: List[Tensor]) -> Tensor:
+    """A tensor's numbers without its shape."""
+    tensor, = tensors
+    return tensor.flatten()
 
 
 def _some(lines: Iterable[str]) -> str:
     lines = list(lines)
     more = ['...'] if len(lines) > 10 else []
     return '\n  '.join([f'{len(lines)}:', *lines[:10], *more])
+
+
+def _gluon_leaf(key: str) -> str:
+    """A norm's scale and shift by PyTorch's names instead of Gluon's."""
+    for theirs, ours in (('.gamma', '.weight'), ('.beta', '.bias')):
+        if key.endswith(theirs):
+            return key[:-len(theirs)] + ours
+    return key
 
 
 def read_weights(path: str) -> Weights:
@@ -85,29 +125,35 @@ def read_weights(path: str) -> Weights:
     prefix = re.compile(r'(module\.(1\.)?)+')  # parallel and half wrappers
     if all(map(prefix.match, weights)):
         weights = {prefix.sub('', k, count=1): v for k, v in weights.items()}
+    weights = {_gluon_leaf(key): value for key, value in weights.items()}
     half = (torch.float16, torch.bfloat16)
     return {k: v.float() if v.dtype in half else v for k, v in weights.items()}
 
 
 def find_table(weights: Weights, source: Optional[str] = None) -> Table:
-    """The table of a file, by its name or by the file's keys."""
-    tables = {n: import_module(f'{__package__}.{n}').TABLE for n in SOURCES}
-    if source is not None:
-        if source not in tables:
-            raise CheckpointError(f'source {source!r} is not known; known '
-                                  f'are {", ".join(tables)}')
-        return tables[source]
+    """The table of a file by the file's keys, of all sources or of one."""
+    if source is not None and source not in SOURCES:
+        raise CheckpointError(f'source {source!r} is not known; known are '
+                              f'{", ".join(SOURCES)}')
+    sources = SOURCES if source is None else (source, )
+    tables = [
+        table for name in sources
+        for table in import_module(f'{__package__}.{name}').TABLES
+    ]
     found = [
-        table for table in tables.values()
+        table for table in tables
         if all(any(map(_regex(p).fullmatch, weights)) for p in table.signature)
     ]
-    if len(found) > 1:  # where one layout extends another, who knows it all?
-        found = [t for t in found if all(map(t.match, weights))] or found
+    if len(tables) == 1:  # of one layout, and asked for by name
+        found = tables
+    if len(found) > 1:  # layouts extend others: which knows most of the keys?
+        unknown = [sum(t.match(k) is None for k in weights) for t in found]
+        found = [t for t, n in zip(found, unknown) if n == min(unknown)]
     if len(found) != 1:
         fits = ' and '.join(table.name for table in found) or 'none'
         raise CheckpointError(
             'the keys must tell the source of the file; of the known sources '
-            f'({", ".join(tables)}) they fit {fits}. If you know it, give '
+            f'({", ".join(sources)}) they fit {fits}. If you know it, give '
             f'--source. Keys of the file, {_some(weights)}')
     return found[0]
 
@@ -120,22 +166,26 @@ def map_keys(table: Table, weights: Weights) -> Tuple[Weights, int]:
         raise CheckpointError('keys without a rule in the table of '
                               f'{table.name}, {_some(unknown)}')
     parts, functions = {}, {}
-    for key, (rule, numbers, leaf) in matches.items():
-        if rule is not None:
-            target, function = (rule, None) if isinstance(rule, str) else rule
+    for key, (rules, numbers, leaf) in matches.items():
+        for rule in rules if isinstance(rules, list) else [rules]:
+            if rule is None:
+                continue
+            target, function, first = (
+                (rule, None, 0) if isinstance(rule, str) else (*rule, 0)[:3])
             used = target.count('{}')
             target = target.replace('*', leaf).format(*numbers)
-            functions[target] = function
+            functions[target] = function, first
             parts.setdefault(target, []).append((numbers[used:], key))
     mapped = {}
     for target, found in parts.items():
         found.sort()
         order, keys = zip(*found)
-        function, whole = functions[target], [[i] for i in range(len(keys))]
+        function, first = functions[target]
+        whole = [[first + i] for i in range(len(keys))]
         if list(order) not in ([[]], whole if function else [[]]):
             raise CheckpointError(f'{target} must come from one key, or be '
-                                  f'joined from keys numbered from 0; it has '
-                                  f'{_some(keys)}')
+                                  f'joined from keys numbered from {first}; '
+                                  f'it has {_some(keys)}')
         tensors = [weights[key] for key in keys]
         mapped[target] = function(tensors) if function else tensors[0]
     return mapped, sum(match[0] is None for match in matches.values())

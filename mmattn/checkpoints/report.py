@@ -14,7 +14,7 @@ from ..registry import HOOKS
 # What a network adds to a trunk, by a component of the parameter's name.
 # Whatever else a backbone holds is its trunk.
 PARTS = ('attention', 'link', 'fusion', 'depth_fusion', 'stage_attention',
-         'conv_offset')
+         'branches', 'conv_offset')
 # Names shown on each side of an error.
 SHOWN = 4
 

@@ -1,28 +1,66 @@
-"""Names of SDA-xNet's ResNets (QingbeiGuo/SDA-xNet), of any depth.
+"""Names of SDA-xNet's networks (QingbeiGuo/SDA-xNet), of any depth.
 
-The baselines of that source have torchvision's names.
+With depth attention, plain, with squeeze-and-excitation or with CBAM; the
+detection backbones lack classifier and norm. The baselines of that source
+are here as far as they have no names of torchvision: its SENet, and the CBAM
+networks of luuuyi/CBAM.PyTorch, whose block its CBAM rows were built from.
 """
 import torch
+from torch import Tensor
 
-from .convert import Table
+from .convert import Table, as_conv, below
+from .torchvision import BLOCK, OURS, network
 
-TABLE = Table(
-    name='sda',
-    signature=('stage{}.layers.{}.conv1.weight', 'stage{}.fc.0.weight',
-               'stage{}.fcs.{}.weight'),
-    rules={
-        'conv1.*': 'backbone.conv1.*',
-        'bn1.*': 'backbone.bn1.*',
-        'stage{}.layers.{}.conv{}.*': 'backbone.layer{}.{}.conv{}.*',
-        'stage{}.layers.{}.bn{}.*': 'backbone.layer{}.{}.bn{}.*',
-        'stage{}.layers.{}.downsample.{}.*':
-        'backbone.layer{}.{}.downsample.{}.*',
-        'stage{}.fc.0.*': 'backbone.layer{}.depth_fusion.squeeze.*',
-        'stage{}.fc.1.*': 'backbone.layer{}.depth_fusion.norm.*',
-        # one convolution for each block of the stage; ours is all of them
-        'stage{}.fcs.{}.*':
-        ('backbone.layer{}.depth_fusion.project.*', torch.cat),
-        # the classifier's own norm, not a block's
-        'bn2.*': 'neck.1.bn.*',
-        'fc.*': 'head.fc.*',
-    })
+
+def _maximum_first(tensors: list) -> Tensor:
+    """A convolution over [mean, maximum] as one over [maximum, mean]."""
+    weight, = tensors
+    return weight.flip(1)
+
+
+SE = {
+    'fc1.*': ('attention.fc1.*', as_conv),
+    'fc2.*': ('attention.fc2.*', as_conv),
+}
+CBAM = {
+    'ca.fc.0.*': 'attention.channel_gate.fc1.*',
+    'ca.fc.2.*': 'attention.channel_gate.fc2.*',
+    'sa.conv1.*': ('attention.spatial_gate.conv.*', _maximum_first),
+}
+DEPTH = {
+    'conv1.*': 'backbone.conv1.*',
+    'bn1.*': 'backbone.bn1.*',
+    **below('stage{}.layers.{}.', OURS, BLOCK),
+    'stage{}.fc.0.*': 'backbone.layer{}.depth_fusion.squeeze.*',
+    'stage{}.fc.1.*': 'backbone.layer{}.depth_fusion.norm.*',
+    # one convolution for each block of the stage; ours is all of them
+    'stage{}.fcs.{}.*': ('backbone.layer{}.depth_fusion.project.*',
+                         torch.cat),
+    # the classifier's own norm, not a block's
+    'bn2.*': 'neck.1.bn.*',
+    'fc.*': 'head.fc.*',
+}
+
+
+def _depth(name: str, *signature: str, block: dict) -> Table:
+    return Table(
+        name=name,
+        signature=('stage{}.layers.{}.conv1.weight', 'stage{}.fc.0.weight',
+                   'stage{}.fcs.{}.weight', *signature),
+        rules={**DEPTH, **below('stage{}.layers.{}.', OURS, block)})
+
+
+def _baseline(name: str, signature: str, block: dict) -> Table:
+    return Table(
+        name=name,
+        signature=('conv1.weight', 'layer{}.{}.' + signature),
+        rules=network(block))
+
+
+TABLES = (
+    _depth('sda', block={}),
+    _depth('sda se', 'stage{}.layers.{}.fc1.weight', block=SE),
+    _depth('sda cbam', 'stage{}.layers.{}.sa.conv1.weight', block=CBAM),
+    _baseline('sda baseline se', 'fc1.weight', SE),
+    _baseline('sda baseline cbam', 'sa.conv1.weight', CBAM),
+)

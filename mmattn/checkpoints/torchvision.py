@@ -1,15 +1,32 @@
-"""Names of torchvision's ResNets, which many published baselines share."""
-from .convert import Table
+"""Names of torchvision's ResNets, which many published baselines share.
 
-TABLE = Table(
+Other sources extend the rules of this one.
+"""
+from .convert import Rules, Table, below
+
+OURS = 'backbone.layer{}.{}.'
+BLOCK = {
+    'conv{}.*': 'conv{}.*',
+    'bn{}.*': 'bn{}.*',
+    'downsample.{}.*': 'downsample.{}.*',
+}
+BACKBONE = {
+    'conv1.*': 'backbone.conv1.*',
+    'bn1.*': 'backbone.bn1.*',
+    **below('layer{}.{}.', OURS, BLOCK),
+}
+
+
+def network(parts: Rules) -> Rules:
+    """A classifier with ``parts`` in its blocks."""
+    return {
+        **BACKBONE, 'fc.*': 'head.fc.*',
+        **below('layer{}.{}.', OURS, parts)
+    }
+
+
+TABLES = (Table(
     name='torchvision',
     signature=('conv1.weight', 'layer{}.{}.conv1.weight',
                'layer{}.{}.bn1.weight'),
-    rules={
-        'conv1.*': 'backbone.conv1.*',
-        'bn1.*': 'backbone.bn1.*',
-        'layer{}.{}.conv{}.*': 'backbone.layer{}.{}.conv{}.*',
-        'layer{}.{}.bn{}.*': 'backbone.layer{}.{}.bn{}.*',
-        'layer{}.{}.downsample.{}.*': 'backbone.layer{}.{}.downsample.{}.*',
-        'fc.*': 'head.fc.*',
-    })
+    rules=network({})), )

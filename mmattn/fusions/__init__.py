@@ -1,4 +1,5 @@
+from .aff import AFF, IAFF
 from .base import Add, Fusion
 from .selective import SelectiveFusion
 
-__all__ = ['Add', 'Fusion', 'SelectiveFusion']
+__all__ = ['AFF', 'Add', 'Fusion', 'IAFF', 'SelectiveFusion']

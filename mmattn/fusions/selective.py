@@ -4,7 +4,8 @@ from typing import Optional, Sequence, Tuple
 from mmcv.cnn import build_norm_layer
 from torch import Tensor, nn
 
-from ..attentions.base import check_positive
+from ..checks import check_batch, check_positive
+from ..links import BranchLink
 from ..registry import MODELS
 from .base import Fusion
 
@@ -46,8 +47,11 @@ class SelectiveFusion(Fusion):
 
     Raises:
         ValueError: ``num_maps < 2``; ``ratio`` or ``min_channels`` not
-            positive; ``last_share`` outside (0, 1) or without a bias.
+            positive; ``last_share`` outside (0, 1) or without a bias; a
+            batch norm would train on one image.
     """
+
+    link_type = BranchLink
 
     def __init__(self,
                  in_channels: int,
@@ -92,7 +96,9 @@ class SelectiveFusion(Fusion):
 
     def transform(self, d: Sequence[Tensor]) -> Tuple[Tensor, ...]:
         g = sum(d[1:], d[0])  # (B, C, 1, 1)
-        logits = self.project(self.act(self.norm(self.squeeze(g))))
+        g = self.squeeze(g)  # (B, C', 1, 1)
+        check_batch(self, self.norm, g)
+        logits = self.project(self.act(self.norm(g)))
         logits = logits.unflatten(1, (self.num_maps, -1))  # (B, M, C, 1, 1)
         # Under autocast softmax answers in single precision; the maps that
         # it weighs do not.

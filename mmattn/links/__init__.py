@@ -5,10 +5,10 @@ link hands on (``carry``) crosses blocks and stages as an argument; nothing is
 kept on modules.
 """
 from .base import Link, MapLink
-from .dca import (DCA, ChainLink, ChannelLink, ContextLink, PooledMapLink,
-                  SpatialLink)
+from .dca import DCA, ChannelLink, ContextLink, PooledMapLink, SpatialLink
+from .several import BranchLink, ChainLink
 
 __all__ = [
-    'ChainLink', 'ChannelLink', 'ContextLink', 'DCA', 'Link', 'MapLink',
-    'PooledMapLink', 'SpatialLink'
+    'BranchLink', 'ChainLink', 'ChannelLink', 'ContextLink', 'DCA', 'Link',
+    'MapLink', 'PooledMapLink', 'SpatialLink'
 ]

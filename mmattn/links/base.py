@@ -90,11 +90,18 @@ class MapLink(Link):
 
     Args:
         attention, in_channels, carry_channels: As for every link.
+
+    Raises:
+        TypeError: The attention is a fusion of several maps.
     """
 
     def __init__(self, attention: nn.Module, in_channels: int,
                  carry_channels: Optional[int]):
         super().__init__(attention, in_channels, carry_channels)
+        if hasattr(attention, 'num_maps'):
+            raise TypeError(
+                f'{type(attention).__name__} cannot have a MapLink: it fuses '
+                'several maps and hands on one; SelectiveFusion can be linked')
         self.conv = None
         if carry_channels is None:
             return

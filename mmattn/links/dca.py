@@ -9,9 +9,10 @@ from typing import Any, Optional, Tuple
 import torch
 import torch.nn.functional as F
 from mmcv.cnn import build_norm_layer
-from mmengine.model import BaseModule, ModuleList
+from mmengine.model import BaseModule
 from torch import Tensor, nn
 
+from ..checks import check_batch
 from ..registry import MODELS
 from .base import Link, MapLink, pool_to
 
@@ -169,7 +170,10 @@ class PooledMapLink(Link):
         self.mix = _Mix(in_channels, bias=False)
 
     def match(self, carry: Tensor, x: Tensor) -> Tensor:
-        return carry if self.match_conv is None else self.match_conv(carry)
+        if self.match_conv is None:
+            return carry
+        check_batch(self, self.match_conv[1], carry)
+        return self.match_conv(carry)
 
     def merge(self, attention: nn.Module, d: Tuple[Tensor, ...],
               p: Tensor) -> Tuple[Tensor, ...]:
@@ -192,8 +196,14 @@ class SpatialLink(Link):
         attention, in_channels, carry_channels: As for every link. The widths
             do not matter: the descriptor has two channels.
         norm_cfg: The norm over those two channels.
+        published_start: Start the norm's weight at 0, as the published
+            DCA-CBAM-ResNet-50 does by a slip: its initialisation zeroes
+            every batch norm of the spatial gate, this one included. Behind
+            it ``relu(0) = 0`` has no gradient, so that this gate is a
+            learned constant for ever in every block but the first. For
+            repeating that run only.
 
-    Departs: sizes that do not divide are pooled adaptively, where the
+    Departs: the start (see above); sizes that do not divide are pooled adaptively, where the
         published code fails; where they divide the numbers are the same.
     """
 
@@ -202,60 +212,38 @@ class SpatialLink(Link):
                  in_channels: int,
                  carry_channels: Optional[int],
                  *,
-                 norm_cfg: dict = dict(type='BN')):
+                 norm_cfg: dict = dict(type='BN'),
+                 published_start: bool = False):
         super().__init__(attention, in_channels, carry_channels)
+        self.norm = None
+        self.published_start = published_start
         if carry_channels is None:
             return
         self.weight = nn.Parameter(torch.tensor([1., 0.]))
         self.norm = build_norm_layer(norm_cfg, 2)[1]
 
+    def init_weights(self) -> None:
+        super().init_weights()
+        if self.published_start and self.norm is not None:
+            nn.init.zeros_(self.norm.weight)
+
     def match(self, carry: Tensor, x: Tensor) -> Tensor:
         return pool_to(carry, x)
 
     def merge(self, attention: nn.Module, d: Tensor, p: Tensor) -> Tensor:
-        p = attention.extract(p)
-        return F.relu(self.norm(self.weight[0] * d + self.weight[1] * p))
+        d = self.weight[0] * d + self.weight[1] * attention.extract(p)
+        check_batch(self, self.norm, d)
+        return F.relu(self.norm(d))
 
     @staticmethod
     def carry(d: Any, a: Any, y: Tensor) -> Tensor:
         return y
 
 
-@MODELS.register_module()
-class ChainLink(Link):
-    """One link for each part of a chain of attentions (CBAM).
-
-    Hands on one carry per part; a part is connected to its own kind only.
-
-    Args:
-        attention: The chain.
-        in_channels, carry_channels: As for every link.
-        norm_cfg: For the parts' links that hold a norm.
-    """
-
-    def __init__(self,
-                 attention: nn.Module,
-                 in_channels: int,
-                 carry_channels: Optional[int],
-                 *,
-                 norm_cfg: dict = dict(type='BN')):
-        # Not Link's check: a chain has no phases, its parts have.
-        BaseModule.__init__(self)
-        self.links = ModuleList(
-            part.link_type(
-                part, in_channels, carry_channels, norm_cfg=norm_cfg)
-            for part in attention.children())
-
-    def forward(self,
-                attention: nn.Module,
-                x: Tensor,
-                carry: Optional[tuple] = None) -> Tuple[Tensor, tuple]:
-        carries = []
-        for i, (link, part) in enumerate(
-                zip(self.links, attention.children())):
-            x, handed = link(part, x, None if carry is None else carry[i])
-            carries.append(handed)
-        return x, tuple(carries)
+def accepted(link_type: type, **options: Any) -> dict:
+    """The options that a kind of link has."""
+    parameters = inspect.signature(link_type).parameters
+    return {key: v for key, v in options.items() if key in parameters}
 
 
 @MODELS.register_module()
@@ -268,8 +256,9 @@ def DCA(attention: nn.Module,
     """Build the link that suits an attention: ``link=dict(type='DCA')``.
 
     The attention names the kind (``link_type``): SE and GE are linked by
-    ``ChannelLink``, GC by ``ContextLink``, CBAM by ``ChainLink``, any other
-    by ``MapLink``. Options go to that link.
+    ``ChannelLink``, GC by ``ContextLink``, CBAM by ``ChainLink``, the
+    SelectiveFusion of SK by ``BranchLink``, any other by ``MapLink``.
+    Options go to that link.
 
     Args:
         attention, in_channels, carry_channels: As for every link.
@@ -280,7 +269,6 @@ def DCA(attention: nn.Module,
             the link's.
     """
     link_type = getattr(attention, 'link_type', MapLink)
-    accepts_norm = 'norm_cfg' in inspect.signature(link_type).parameters
-    if norm_cfg is not None and accepts_norm:
-        options['norm_cfg'] = norm_cfg
+    if norm_cfg is not None:
+        options.update(accepted(link_type, norm_cfg=norm_cfg))
     return link_type(attention, in_channels, carry_channels, **options)
