@@ -14,7 +14,7 @@ from samples import randomise
 from torch.autograd import gradcheck
 from torch.func import functional_call
 
-from mmattn.attentions import (CBAM, ECA, GC, GE, SE, Attention,
+from mmattn.attentions import (CBAM, ECA, GC, GE, MSCAM, SE, Attention,
                                CoordAttention)
 from mmattn.backbones import ResNet
 from mmattn.fusions import Fusion
@@ -29,7 +29,13 @@ CHANNELS = 64
 
 # Parameters whose gradient is zero by algebra: a softmax and a batch norm
 # remove what shifts all they see. Published files hold them.
-ZERO_GRADIENT = dict(GC={'mask.bias'}, CoordAttention={'fc1.bias'})
+ZERO_GRADIENT = dict(
+    GC={'mask.bias'},
+    CoordAttention={'fc1.bias'},
+    MSCAM={
+        f'{branch}_branch.{i}.bias'
+        for branch in ('local', 'global') for i in (0, 3)
+    })
 
 every_attention = pytest.mark.parametrize('name', ATTENTIONS)
 
@@ -63,7 +69,7 @@ def plain_norm(norm):
 
 
 def test_the_matrix_sees_the_registry():
-    assert {'CBAM', 'CoordAttention', 'ECA', 'GC', 'GE',
+    assert {'CBAM', 'CoordAttention', 'ECA', 'GC', 'GE', 'MSCAM',
             'SE'} <= set(ATTENTIONS)
 
 
@@ -284,6 +290,16 @@ def test_gc_adds_nothing_at_first():
     assert torch.equal(layer(x), x)
 
 
+def test_gc_without_its_zero_start_is_the_backbones():
+    net = ResNet((1, 1, 1, 1), base_channels=8,
+                 attention=dict(type='GC', zero_start=False))
+    net.init_weights()
+    gate = net.layer4[0].attention
+    for conv in (gate.fc2, gate.mask):  # Kaiming by fan-out, as published
+        assert conv.weight.std().item() == pytest.approx(
+            (2 / conv.out_channels)**0.5, rel=0.15)
+
+
 @pytest.mark.parametrize('size', SIZES)
 def test_gc_is_mmcvs_context_block(size):
     theirs = randomise(
@@ -382,6 +398,68 @@ def test_cbam_gates_channels_before_positions():
     torch.testing.assert_close(y, expected.expand(1, 2, 3, 2))
 
 
+def test_cbam_without_biases_and_norm():
+    layer = randomise(CBAM(16, ratio=4, bias=False, norm_cfg=None)).double()
+    # SDA-xNet's CBAM rows: 2 C C / r weights, and two 7x7 planes.
+    assert sum(p.numel() for p in layer.parameters()) == 2 * 16 * 4 + 98
+    x = random_map(2, 16, 7, 5)
+    gate = layer.channel_gate
+
+    def m(t):
+        t = torch.einsum('hc,bc->bh', gate.fc1.weight[..., 0, 0], t).relu()
+        return torch.einsum('ch,bh->bc', gate.fc2.weight[..., 0, 0], t)
+
+    u = x * (m(x.mean((2, 3))) + m(x.amax((2, 3)))).sigmoid()[..., None, None]
+    d = torch.stack((u.amax(1), u.mean(1)), 1)
+    weight = layer.spatial_gate.conv.weight
+    torch.testing.assert_close(
+        layer(x), u * torch.conv2d(d, weight, padding=3).sigmoid())
+
+
+def test_one_value_is_too_few_to_train_a_norm():
+    layer = CBAM(16)
+    with pytest.raises(ValueError, match='SpatialGate: one image and a 1x1'):
+        layer(torch.randn(1, 16, 1, 1))
+    layer(torch.randn(1, 16, 1, 2))
+    layer.eval()(torch.randn(1, 16, 1, 1))
+
+
+# MS-CAM
+
+
+@pytest.mark.parametrize('training', [True, False])
+def test_mscam_is_its_formula(training):
+    layer = build('MSCAM').train(training)
+    x = random_map(3, CHANNELS, 7, 5)
+
+    def norm(layer, y):
+        dims = (0, 2, 3)
+        mean, var = layer.running_mean, layer.running_var
+        if training:
+            mean, var = y.mean(dims), y.var(dims, unbiased=False)
+        y = (y - mean[:, None, None]) / (var[:, None, None] + 1e-5).sqrt()
+        return y * layer.weight[:, None, None] + layer.bias[:, None, None]
+
+    def branch(layers, y):
+        y = torch.conv2d(y, layers[0].weight, layers[0].bias)
+        y = norm(layers[1], y).relu()
+        y = torch.conv2d(y, layers[3].weight, layers[3].bias)
+        return norm(layers[4], y)
+
+    local = branch(layer.local_branch, x)
+    whole = branch(layer.global_branch, x.mean((2, 3), keepdim=True))
+    expected = x * (local + whole).sigmoid()
+    torch.testing.assert_close(layer(x), expected)
+
+
+def test_mscam_needs_two_images_to_train():
+    layer = build('MSCAM')
+    x = random_map(1, CHANNELS, 7, 5)
+    with pytest.raises(ValueError, match='MSCAM: one image.*norm_eval=True'):
+        layer(x)
+    layer.eval()(x)
+
+
 # Coordinate attention
 
 
@@ -425,7 +503,7 @@ def test_coordinate_attention_hidden_width():
 # What is refused
 
 
-@pytest.mark.parametrize('cls', [SE, GC, CBAM])
+@pytest.mark.parametrize('cls', [SE, GC, CBAM, MSCAM])
 def test_a_ratio_must_leave_a_hidden_channel(cls):
     with pytest.raises(ValueError, match='ratio=17.*in_channels=16'):
         cls(16, ratio=17)

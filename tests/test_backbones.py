@@ -449,10 +449,47 @@ def test_stem_channels():
     assert tiny().conv1.out_channels == 8
 
 
+def test_a_stem_for_small_images():
+    net = ResNet_CIFAR((1, 1, 1, 1), base_channels=8)
+    assert (net.conv1.kernel_size, net.conv1.stride) == ((3, 3), (1, 1))
+    assert not hasattr(net, 'maxpool')
+    with pytest.raises(ValueError, match='deep_stem'):
+        ResNet_CIFAR(18, deep_stem=True)
+
+
+def test_a_pre_activation_network_norms_the_image_and_the_end():
+    net = randomise(PreActResNet_CIFAR((1, 1, 1), base_channels=8))
+    net.double().eval()
+    assert net.num_stages == 3
+    assert not list(net.bn0.parameters())
+    x = torch.randn(2, 3, 13, 9).double()
+    *_, y = net(x)
+    z = net.conv1((x - net.bn0.running_mean[:, None, None]) /
+                  (net.bn0.running_var[:, None, None] + 1e-5).sqrt())
+    for stage in stages_of(net):
+        z, _ = stage[0](z)
+    torch.testing.assert_close(y, net.bn1(z).relu())
+    # Without the last stage among the outputs, its norm is not run.
+    inner = PreActResNet_CIFAR((1, 1, 1), base_channels=8, out_indices=(1, ))
+    inner.load_state_dict(net.state_dict())
+    assert torch.equal(inner.double().eval()(x)[0], net(x)[1])
+
+
+@pytest.mark.parametrize('depth,blocks', [(20, 3), (32, 5), (110, 18)])
+def test_depths_of_pre_activation_networks(depth, blocks):
+    net = PreActResNet_CIFAR(depth, base_channels=4)
+    assert [len(stage) for stage in stages_of(net)] == [blocks] * 3
+
+
 @pytest.mark.parametrize('cls,words', [
     (ResNetV1c, dict(deep_stem=True)),
     (ResNetV1d, dict(deep_stem=True, avg_down=True)),
     (ResNeXt, dict(groups=32, base_width=4)),
+    (SKNet,
+     dict(
+         branches=[dict(dilation=2)],
+         attention=dict(
+             type='SelectiveFusion', ratio=16, min_channels=1, bias=False))),
 ])
 def test_a_preset_is_its_words(cls, words):
     preset = cls((1, 1, 1, 1), base_channels=8)
@@ -793,6 +830,18 @@ def refuse(words, kind=ValueError, depth=(2, 1, 2, 1), **options):
     refuse('groups=8.* depth 18 has basic blocks', groups=8, depth=18),
     refuse("style='caffe'.* depth 18", style='caffe', depth=18),
     refuse('base_width=4', base_width=4, depth=34),
+    refuse('branches=.* depth 18 has basic', branches=[{}], depth=18),
+    refuse('branches must list one dict.*dilation', branches=[],
+           attention=SEL),
+    refuse('branches must list one dict.*dilation', attention=SEL,
+           branches=[dict(kernel_size=5)]),
+    refuse('branches must list one dict.*dilation', attention=SEL,
+           branches=dict(dilation=2)),
+    refuse('branches need a fusion', branches=[dict(dilation=2)]),
+    refuse("attention of branches has no type 'SE'; known are AFF, Add, ",
+           attention=SE16, branches=[dict(dilation=2)]),
+    refuse("attention has no type 'SelectiveFusion'; known are ",
+           attention=SEL),
     refuse('groups=64 leave no channel', groups=64),
     refuse('base_width=4 and width_per_group=8', base_width=4,
            width_per_group=8),

@@ -14,15 +14,19 @@ from samples import randomise
 from torch import nn
 
 from mmattn.attentions import CBAM, ECA, GC, SE, CoordAttention
-from mmattn.backbones import BasicBlock, Bottleneck, ResNet, Stage
+from mmattn.backbones import (BasicBlock, Bottleneck, PreActBlock, ResNet,
+                              SKBottleneck, Stage)
 from mmattn.fusions import Add, SelectiveFusion
 from mmattn.links import DCA
 from mmattn.parts import Parts
 
-BLOCKS = [BasicBlock, Bottleneck]
+BLOCKS = [BasicBlock, Bottleneck, PreActBlock]
 PLACES = [(block, at) for block in BLOCKS for at in block.places]
 
 every_block = pytest.mark.parametrize('block_type', BLOCKS)
+# Those that end in a norm, and an activation behind the join.
+every_stock_block = pytest.mark.parametrize('block_type',
+                                            [BasicBlock, Bottleneck])
 every_place = pytest.mark.parametrize('block_type,at', PLACES)
 
 
@@ -90,9 +94,10 @@ def test_shortcut_projects_only_where_shapes_differ(block_type):
     assert build(block_type, in_channels=width).downsample is None
     x = torch.randn(2, width, 7, 5)
     assert build(block_type, in_channels=width).shortcut(x) is x
-    conv, norm = build(block_type, in_channels=width, stride=2).downsample
+    conv, *norms = build(block_type, in_channels=width, stride=2).downsample
     assert (conv.kernel_size, conv.stride) == ((1, 1), (2, 2))
-    assert isinstance(norm, nn.BatchNorm2d)
+    assert [type(norm) for norm in norms
+            ] == [nn.BatchNorm2d] * (block_type is not PreActBlock)
 
 
 @every_block
@@ -100,7 +105,7 @@ def test_shortcut_projects_only_where_shapes_differ(block_type):
 def test_avg_down(block_type, stride):
     block = build(block_type, in_channels=24, stride=stride,
                   block=dict(avg_down=True))
-    pool, conv, _ = block.downsample
+    pool, conv, *_ = block.downsample
     x = torch.randn(2, 24, 7, 5)
     if stride == 1:
         assert isinstance(pool, nn.Identity)
@@ -245,7 +250,7 @@ def test_groups_must_leave_a_channel():
     (dict(type='BN'), 'bn', nn.BatchNorm2d),
     (dict(type='GN', num_groups=2), 'gn', nn.GroupNorm)
 ])
-@every_block
+@every_stock_block
 def test_norms_have_their_published_names(block_type, norm_cfg, name, kind):
     block = block_type(16, 8, 1, 1, parts(norm_cfg=norm_cfg))
     count = 2 if block_type is BasicBlock else 3
@@ -254,7 +259,7 @@ def test_norms_have_their_published_names(block_type, norm_cfg, name, kind):
     assert block.last_norm is getattr(block, f'{name}{count}')
 
 
-@every_block
+@every_stock_block
 def test_zeroing_the_last_norm_leaves_the_shortcut(block_type):
     block = build(block_type, attention=SE if block_type is Bottleneck else
                   partial(SE, ratio=2))
@@ -347,6 +352,74 @@ def test_drop_path_drops_images_and_scales_the_rest(block_type):
 @every_block
 def test_without_a_rate_there_is_no_drop_path(block_type):
     assert isinstance(build(block_type).drop_path, nn.Identity)
+
+
+# Blocks of their own kind
+
+
+def normed(norm, y):
+    """A batch norm in eval mode, as plain tensor code."""
+    scale = norm.weight / (norm.running_var + norm.eps).sqrt()
+    shift = norm.bias - norm.running_mean * scale
+    return y * scale[:, None, None] + shift[:, None, None]
+
+
+def test_a_pre_activation_block_by_hand():
+    block = build(PreActBlock, stride=2, block=dict(avg_down=True)).eval()
+    x = torch.randn(2, 16, 7, 5)
+    y = F.conv2d(normed(block.bn1, x).relu(), block.conv1.weight, stride=2,
+                 padding=1)
+    y = F.conv2d(normed(block.bn2, y).relu(), block.conv2.weight, padding=1)
+    pooled = F.avg_pool2d(x, 2, ceil_mode=True, count_include_pad=False)
+    z, _ = block(x)
+    torch.testing.assert_close(
+        z, y + F.conv2d(pooled, block.downsample[1].weight))
+    assert block.act(z) is z
+
+
+def selective(in_channels, num_maps):
+    return SelectiveFusion(in_channels, num_maps, min_channels=4, bias=False)
+
+
+@pytest.mark.parametrize('stride,dilation', [(1, 1), (2, 1), (1, 3)])
+def test_branches_by_hand(stride, dilation):
+    """SKNet: softmax over parallel convolutions decides for each channel."""
+    block = build(
+        SKBottleneck,
+        stride=stride,
+        dilation=dilation,
+        attention=selective,
+        attention_at='hidden',
+        block=dict(branches=[dict(dilation=2), dict(groups=4)])).eval()
+    x = torch.randn(2, 16, 7, 5)
+    y = normed(block.bn1, F.conv2d(x, block.conv1.weight)).relu()
+    maps = []
+    for conv, norm, d, groups in (
+        (block.conv2, block.bn2, dilation, 1),
+        (*block.branches[0][:2], 2 * dilation, 1),
+        (*block.branches[1][:2], dilation, 4)):
+        maps.append(normed(norm, F.conv2d(
+            y, conv.weight, stride=stride, padding=d, dilation=d,
+            groups=groups)).relu())
+    fusion = block.attention
+    g = sum(m.mean((2, 3), keepdim=True) for m in maps)
+    g = normed(fusion.norm, F.conv2d(g, fusion.squeeze.weight)).relu()
+    logits = F.conv2d(g, fusion.project.weight).unflatten(1, (3, 8))
+    y = sum(m * a for m, a in zip(maps, logits.softmax(1).unbind(1)))
+    y = normed(block.bn3, F.conv2d(y, block.conv3.weight))
+    torch.testing.assert_close(block(x)[0], y + block.shortcut(x))
+
+
+@pytest.mark.parametrize('options,words', [
+    (dict(), 'branches need a fusion.*SelectiveFusion'),
+    (dict(attention=selective), "no place 'output'"),
+    (dict(attention=selective, attention_at='hidden', conv2=nn.Conv2d),
+     'branches and conv2'),
+])
+def test_branches_refuse(options, words):
+    with pytest.raises(ValueError, match=words):
+        build(SKBottleneck, block=dict(branches=[dict(dilation=2)]),
+              **options)
 
 
 # Stages
@@ -468,7 +541,7 @@ def test_the_first_sum_survives_to_the_end():
     torch.testing.assert_close(y, z)
 
 
-@pytest.mark.parametrize('block_type', BLOCKS)
+@every_stock_block
 def test_the_last_sum_is_not_activated(block_type):
     """Each inner block's is; the last block's activation ends the stage."""
     stage = build_stage(3, block_type=block_type, act=Recorder).eval()

@@ -99,6 +99,8 @@ SOMEWHERE = {
     },
     'mmpretrain': {
         'v1c': ('ResNetV1c', dict(depth=50)),
+        'cifar': ('ResNet_CIFAR', dict(depth=50)),
+        'cifar_r18': ('ResNet_CIFAR', dict(depth=18, avg_down=True)),
         'drop_path': ('ResNet', dict(depth=50, drop_path_rate=0.6)),
         'drop_path_r18': ('ResNet', dict(depth=18, drop_path_rate=0.6)),
         'drop_path_3': ('ResNet',

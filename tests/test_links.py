@@ -13,12 +13,13 @@ import torch.nn.functional as F
 from samples import randomise
 from torch import nn
 
-from mmattn.attentions import (CBAM, ECA, GC, GE, SE, Attention,
+from mmattn.attentions import (CBAM, ECA, GC, GE, MSCAM, SE, Attention,
                                CoordAttention)
-from mmattn.backbones import ResNet
-from mmattn.fusions import Fusion
-from mmattn.links import (DCA, ChainLink, ChannelLink, ContextLink, Link,
-                          MapLink, PooledMapLink, SpatialLink)
+from mmattn.backbones import ResNet, SKNet
+from mmattn.fusions import AFF, Fusion, SelectiveFusion
+from mmattn.links import (DCA, BranchLink, ChainLink, ChannelLink,
+                          ContextLink, Link, MapLink, PooledMapLink,
+                          SpatialLink)
 from mmattn.registry import MODELS
 
 MODELS.import_from_location()
@@ -45,6 +46,7 @@ ZERO_GRADIENT = {
     'GC': ('attention.mask.bias', ),
     'CBAM': ('match_conv.0.bias', ),
     'CoordAttention': ('attention.fc1.bias', 'link.conv.bias'),
+    'MSCAM': ('branch.0.bias', 'branch.3.bias', 'link.conv.bias'),
 }
 
 every_pair = pytest.mark.parametrize('name,link', PAIRS)
@@ -108,7 +110,8 @@ def test_the_matrix_sees_the_registry():
 
 @pytest.mark.parametrize('cls,kind', [
     (SE, ChannelLink), (GE, ChannelLink), (GC, ContextLink),
-    (CBAM, ChainLink), (ECA, MapLink), (CoordAttention, MapLink)
+    (CBAM, ChainLink), (ECA, MapLink), (CoordAttention, MapLink),
+    (MSCAM, MapLink), (SelectiveFusion, BranchLink)
 ])
 def test_dca_picks_the_kind(cls, kind):
     attention = cls(32)
@@ -488,6 +491,123 @@ def test_chain_link_connects_each_part_to_its_own_kind():
     assert handed[1] is y
 
 
+# The branches of SK
+
+
+def tiny_sk(link=dict(type='DCA'), **options):
+    return SKNet((2, 2),
+                 link=link,
+                 base_channels=16,
+                 num_stages=2,
+                 strides=(1, 2),
+                 dilations=(1, 1),
+                 out_indices=(0, 1),
+                 attention=dict(type='SelectiveFusion', ratio=2, bias=False),
+                 **options)
+
+
+def test_branch_link_by_hand():
+    fusion = randomise(SelectiveFusion(5, min_channels=3)).double().eval()
+    link = randomise(BranchLink(fusion, 5, 5)).double()
+    xs = random_map(2, 3, 5, 7, 4)
+    carries = random_map(2, 3, 5, 1, 1) + 1
+    y, handed = link(fusion, xs.unbind(), carries.unbind())
+    mixed = []
+    for x, p, part in zip(xs, carries, link.links):
+        mix = part.mix
+        z = mix.weight[0] * x.mean((2, 3)) + mix.weight[1] * p.flatten(1)
+        mixed.append(F.relu(F.layer_norm(
+            z + mix.bias, (5, ), mix.norm.weight, mix.norm.bias)))
+    a = fusion.transform([z[..., None, None] for z in mixed])
+    torch.testing.assert_close(y, a[0] * xs[0] + a[1] * xs[1])
+    for i in range(2):  # handed on is the mean of each weighted map
+        torch.testing.assert_close(
+            handed[i], (a[i] * xs[i]).mean((2, 3), keepdim=True))
+
+
+def test_each_branch_is_matched_by_itself():
+    link = BranchLink(SelectiveFusion(4, min_channels=3), 4, 3)
+    carries = torch.randn(2, 2, 3, 1, 1).unbind()
+    for part, carry, p in zip(link.links, carries, link.match(carries, None)):
+        linear, norm, _ = part.match_fc
+        assert torch.equal(p.flatten(1), norm(linear(carry.flatten(1))).relu())
+    keys = {key for key, _ in link.named_parameters()}
+    assert {key.split('.', 2)[2] for key in keys} == {
+        'match_fc.0.weight', 'match_fc.0.bias', 'match_fc.1.weight',
+        'match_fc.1.bias', 'mix.weight', 'mix.bias', 'mix.norm.weight',
+        'mix.norm.bias'
+    }
+
+
+def test_linked_branches_of_a_network():
+    net = tiny_sk()
+    assert not list(net.layer1[0].link.parameters())
+    assert net.layer1[1].link.links[1].match_fc is None
+    assert net.layer2[0].link.links[1].match_fc[0].weight.shape == (32, 16)
+    x = random_map(3, 3, 43, 29)
+    # In training the batch norm removes what shifts all images alike.
+    calls = calls_of_links(randomise(net).double().eval(), x)
+    assert [name for name, *_ in calls] == [
+        f'layer{i}.{j}.link' for i in (1, 2) for j in (0, 1)
+    ]
+    assert calls[0][1] is None
+    for (_, _, handed), (_, got, _) in zip(calls, calls[1:]):
+        assert got is handed and len(got) == 2
+    sum(y.square().sum() for y in net(x)).backward()
+    for key, p in net.named_parameters():
+        zero = p.grad is None or p.grad.abs().max() < 1e-8
+        assert zero == key.endswith('mix.bias'), key
+
+
+def test_unlinked_branches_load_into_linked_ones():
+    missing, unexpected = tiny_sk().load_state_dict(
+        tiny_sk(link=None).state_dict(), strict=False)
+    assert not unexpected
+    assert missing and all('.link.' in key for key in missing)
+
+
+@pytest.mark.parametrize('make,words', [
+    (lambda: BranchLink(SE(16), 16, None), 'SE cannot have a BranchLink'),
+    (lambda: MapLink(AFF(16), 16, None), 'AFF cannot have a MapLink'),
+    (lambda: tiny_sk(link=dict(type='MapLink')), 'SelectiveFusion cannot'),
+])
+def test_branches_need_their_own_link(make, words):
+    with pytest.raises(TypeError, match=words):
+        make()
+
+
+# The published start of DCA-CBAM
+
+
+@pytest.mark.parametrize('published', [False, True])
+def test_the_published_start_kills_the_spatial_gate(published):
+    net = tiny('CBAM', dict(type='DCA', published_start=published),
+               zero_init_residual=False)
+    net.init_weights()
+    net.double()
+    outs = net(random_map(3, 3, 43, 29))
+    sum(y.square().sum() for y in outs).backward()
+    dead = {
+        key.split('.', 2)[2]
+        for key, p in net.named_parameters()
+        if p.grad.abs().max() == 0 and not key.startswith('layer1.0')
+    }
+    assert ('link.links.1.norm.weight' in dead) == published
+    assert ('attention.spatial_gate.conv.weight' in dead) == published
+
+
+@pytest.mark.parametrize('name', ['PooledMapLink', 'SpatialLink'])
+def test_one_image_is_too_few_to_train_a_norm(name):
+    attention = CBAM(4, ratio=1)
+    gate = attention.channel_gate if 'Pooled' in name else (
+        attention.spatial_gate)
+    link = MODELS.get(name)(gate, 4, 3)
+    x = torch.randn(1, 4, 1, 1)
+    with pytest.raises(ValueError, match=f'{name}: one image and a 1x1 map'):
+        link(gate.eval(), x, torch.randn(1, 3, 1, 1))
+    link.eval()(gate, x, torch.randn(1, 3, 1, 1))
+
+
 # What is refused
 
 
@@ -563,6 +683,7 @@ PUBLISHED = dict(
     GE=28_367_704 - CLASSIFIER - 17_667,
     GC=28_630_824 - CLASSIFIER - 5_425,
     CBAM=30_900_376 - CLASSIFIER - 17_672)
+SK = 37_482_720 - CLASSIFIER - 262
 
 
 @pytest.mark.parametrize('name', PUBLISHED)
@@ -570,3 +691,10 @@ def test_parameters_of_the_published_networks(name):
     net = ResNet(50, attention=dict(type=name), link=dict(type='DCA'))
     count = sum(p.numel() for p in net.parameters())
     assert count == PUBLISHED[name]
+
+
+def test_parameters_of_the_published_sk():
+    for link, parameters in ((None, 37_118_080 - CLASSIFIER),
+                             (dict(type='DCA'), SK)):
+        net = SKNet(50, link=link)
+        assert sum(p.numel() for p in net.parameters()) == parameters

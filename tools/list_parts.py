@@ -6,6 +6,7 @@ from mmattn.attentions import Attention
 from mmattn.backbones import Backbone
 from mmattn.fusions import Fusion
 from mmattn.links import Link
+from mmattn.necks import FPN
 from mmattn.registry import MODELS
 
 # What the slot or the network fills in itself.
@@ -25,7 +26,7 @@ def _slot(made: object) -> str:
         return 'link'
     for base, slot in ((Fusion, 'fusion, depth_fusion'),
                        (Attention, 'attention, stage_attention'),
-                       (Link, 'link'), (Backbone, 'backbone')):
+                       (Link, 'link'), (Backbone, 'backbone'), (FPN, 'neck')):
         if issubclass(made, base):
             return slot
     raise TypeError(f'{made} fits no slot')

@@ -18,6 +18,7 @@ from mmengine.config import Config
 from mmengine.registry import MODELS
 from torch import Tensor
 
+from .mxnet import is_params, read_params
 from .safe import CheckpointError, load_checkpoint_file
 
 # The modules of this package that hold TABLES: what --source can be.
@@ -97,17 +98,13 @@ def _some(lines: Iterable[str]) -> str:
     return '\n  '.join([f'{len(lines)}:', *lines[:10], *more])
 
 
-def _gluon_leaf(key: str) -> str:
-    """A norm's scale and shift by PyTorch's names instead of Gluon's."""
-    for theirs, ours in (('.gamma', '.weight'), ('.beta', '.bias')):
-        if key.endswith(theirs):
-            return key[:-len(theirs)] + ours
-    return key
-
-
 def read_weights(path: str) -> Weights:
-    """A published file's tensors: unwrapped, unprefixed, half made float."""
-    weights = load_checkpoint_file(path)
+    """A published file's tensors: unwrapped, unprefixed, half made float.
+
+    Files of PyTorch and MXNet.
+    """
+    read = read_params if is_params(path) else load_checkpoint_file
+    weights = read(path)
     for wrapper in ('state_dict', 'model', 'net'):
         inner = isinstance(weights, dict) and weights.get(wrapper)
         weights = inner if isinstance(inner, dict) else weights
@@ -125,7 +122,6 @@ def read_weights(path: str) -> Weights:
     prefix = re.compile(r'(module\.(1\.)?)+')  # parallel and half wrappers
     if all(map(prefix.match, weights)):
         weights = {prefix.sub('', k, count=1): v for k, v in weights.items()}
-    weights = {_gluon_leaf(key): value for key, value in weights.items()}
     half = (torch.float16, torch.bfloat16)
     return {k: v.float() if v.dtype in half else v for k, v in weights.items()}
 

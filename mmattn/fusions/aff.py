@@ -1,4 +1,4 @@
-from typing import Sequence
+from typing import Optional, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -43,9 +43,9 @@ class AFF(_Share):
         ratio: C over hidden width of the gate (the published ImageNet
             networks: 16).
         norm_cfg: The gate's norms.
-        identity_start: Start the gate's last norms at zero, so that the
-            fusion starts as addition: for a network that already works with
-            addition.
+        gate_init: ``'identity'`` starts the gate's last norms at zero, so
+            that the fusion starts as addition: for a network that already
+            works with addition. None leaves them to the initialisation.
 
     Shape:
         2 times ``(B, C, H, W)`` to ``(B, C, H, W)``.
@@ -53,11 +53,12 @@ class AFF(_Share):
     Source: Dai et al., "Attentional Feature Fusion", arXiv:2009.14082,
         section 3.2; the authors' released code for the factor 2, and for
         which map w weighs.
-    Departs: ``identity_start`` is ours.
+    Departs: ``gate_init`` is ours.
 
     Raises:
         ValueError: ``num_maps`` is not 2; ``ratio`` leaves no hidden channel;
-            a batch norm would train on one value per channel.
+            another ``gate_init``; a batch norm would train on one value per
+            channel.
     """
 
     def __init__(self,
@@ -66,14 +67,17 @@ class AFF(_Share):
                  *,
                  ratio: int = 4,
                  norm_cfg: dict = dict(type='BN'),
-                 identity_start: bool = False):
+                 gate_init: Optional[str] = None):
         super().__init__(in_channels, num_maps)
-        self.identity_start = identity_start
+        if gate_init not in (None, 'identity'):
+            raise ValueError("gate_init must be None or 'identity', got "
+                             f'{gate_init!r}')
+        self.gate_init = gate_init
         self.gate = MSCAM(in_channels, ratio=ratio, norm_cfg=norm_cfg)
 
     def init_weights(self) -> None:
         super().init_weights()
-        if self.identity_start:
+        if self.gate_init == 'identity':
             for branch in (self.gate.local_branch, self.gate.global_branch):
                 nn.init.zeros_(branch[-1].weight)
 

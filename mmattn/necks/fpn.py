@@ -64,8 +64,8 @@ class FPN(BaseModule):
         ``start_level`` on; an added output is half as large, rounded up.
 
     Source: Lin et al., arXiv:1612.03144, section 3; Dai et al.,
-        arXiv:2009.14082, section 3.2 (the long skip connection) and the
-        authors' released code, where the deep map has the weight w.
+        arXiv:2009.14082 (AFF as the long skip connection) and the authors'
+        released code, where the deep map has the weight w.
     Departs: the FPN with AFF of that code has a biased convolution, norm and
         ReLU before and behind the fusion and resizes bilinearly; here the
         convolutions are the FPN's own (``norm_cfg`` and ``act_cfg`` give
