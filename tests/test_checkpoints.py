@@ -1,6 +1,7 @@
 """Published checkpoints become ours: tables, engine, command."""
 import importlib.util
 import json
+import re
 import sys
 from copy import deepcopy
 from dataclasses import replace
@@ -12,14 +13,16 @@ import torch
 from mmengine.config import Config
 from mmengine.model import BaseModel
 from mmengine.registry import MODELS
+from test_mxnet import array, content
 
 import mmattn.checkpoints.safe as safe
 from mmattn.checkpoints import CheckpointError, convert, load_checkpoint_file
-from mmattn.checkpoints.convert import (Table, find_table, fit, map_keys,
-                                        read_weights)
-from mmattn.checkpoints.sda import TABLE as SDA
-from mmattn.checkpoints.torchvision import TABLE as TORCHVISION
+from mmattn.checkpoints.convert import (Table, as_vector, below, find_table,
+                                        fit, map_keys, read_weights)
+from mmattn.checkpoints.sda import TABLES as SDA_TABLES
+from mmattn.checkpoints.torchvision import TABLES as TORCHVISION_TABLES
 
+SDA, TORCHVISION = SDA_TABLES[0], TORCHVISION_TABLES[0]
 ROOT = Path(__file__).resolve().parents[1]
 DEPTH_FUSION = dict(type='SelectiveFusion', ratio=16, min_channels=64)
 NORM_NECK = dict(
@@ -27,8 +30,18 @@ NORM_NECK = dict(
 
 
 def published(name):
+    """A published layout; the file writes a batch norm as one ``NAME.*``."""
     path = ROOT / 'tests' / 'data' / 'published' / f'{name}.json'
-    return json.loads(path.read_text())
+    layout = json.loads(path.read_text())
+    shapes = {}
+    for key, shape in layout['shapes'].items():
+        if key.endswith('.*'):
+            for leaf in ('weight', 'bias', 'running_mean', 'running_var'):
+                shapes[key[:-1] + leaf] = shape
+            shapes[key[:-1] + 'num_batches_tracked'] = []
+        else:
+            shapes[key] = shape
+    return {**layout, 'shapes': shapes}
 
 
 def empty(shapes):
@@ -50,33 +63,255 @@ def classifier(channels=2048, necks=(), classes=1000, **backbone):
             type='LinearClsHead', num_classes=classes, in_channels=channels))
 
 
-SDA_86 = dict(depth=86, groups=8, base_width=8, depth_fusion=DEPTH_FUSION)
-SDA_50 = dict(SDA_86, depth=50)
-# file: its table, our network, its neck
+SE = dict(type='SE', ratio=16)
+GC = dict(type='GC', ratio=16)
+CBAM = dict(type='CBAM', ratio=16)
+LUUUYI = dict(CBAM, bias=False, norm_cfg=None)
+DCA = dict(type='DCA')
+SK = dict(type='mmattn.SKNet', depth=50)
+SDA_86 = dict(depth=86, depth_fusion=DEPTH_FUSION)
+GROUPS = dict(groups=8, base_width=8)
+
+
+def eca(depth, *kernels):
+    attention = [dict(type='ECA', kernel_size=k) for k in kernels]
+    return dict(depth=depth, attention=attention)
+
+
+def aff(kind, **options):
+    late = dict(type=kind, ratio=16)
+    return dict(
+        type='mmattn.ResNetV1d',
+        depth=50,
+        fusion=[None, None, late, late],
+        **options)
+
+
+RESNEXT = dict(groups=32, base_width=4)
+CIFAR = dict(
+    type='mmattn.ResNet_CIFAR',
+    num_stages=3,
+    strides=(1, 2, 2),
+    dilations=(1, 1, 1),
+    out_indices=(2, ),
+    avg_down=True,
+    fusion=dict(type='AFF', ratio=16),
+    **RESNEXT)
+PREACTIVATED = dict(
+    type='mmattn.PreActResNet_CIFAR',
+    depth=32,
+    out_indices=(2, ),
+    fusion=dict(type='AFF', ratio=4))
+# file: its table, our backbone
 LAYOUTS = {
-    'sda__sda_resnet86': (SDA, SDA_86, [NORM_NECK]),
-    'sda__sda_resnet50': (SDA, SDA_50, [NORM_NECK]),
-    'sda__det_sdanet86': (SDA, SDA_86, [NORM_NECK]),
-    'sda__resnet86': (TORCHVISION, dict(depth=86), []),
+    'sda__sda_resnet86': ('sda', dict(SDA_86, **GROUPS)),
+    'sda__sda_resnet50': ('sda', dict(SDA_86, depth=50, **GROUPS)),
+    'sda__det_sdanet86': ('sda', dict(SDA_86, **GROUPS)),
+    'sda__sda_senet86': ('sda se', dict(SDA_86, attention=SE)),
+    'sda__det_sda_senet86': ('sda se', dict(SDA_86, attention=SE)),
+    'sda__resnet86': ('torchvision', dict(depth=86)),
+    'sda__senet86': ('sda baseline se', dict(depth=86, attention=SE)),
+    'sda__cbam86': ('sda baseline cbam', dict(depth=86, attention=LUUUYI)),
+    'dcanet__resnet50': ('torchvision', dict(depth=50)),
+    'dcanet__se_resnet50': ('dcanet se', dict(depth=50, attention=SE)),
+    'dcanet__dca_se_resnet50':
+    ('dcanet dca_se', dict(depth=50, attention=SE, link=DCA)),
+    'dcanet__sk_resnet50': ('dcanet sk', SK),
+    'dcanet__dca_sk_resnet50': ('dcanet dca_sk', dict(SK, link=DCA)),
+    'dcanet__ge_resnet50':
+    ('torchvision', dict(depth=50, attention=dict(type='GE'))),
+    'dcanet__dca_ge_resnet50':
+    ('dcanet dca_ge', dict(depth=50, attention=dict(type='GE'), link=DCA)),
+    'dcanet__gc_resnet50': ('dcanet gc', dict(depth=50, attention=GC)),
+    'dcanet__dca_gc_resnet50':
+    ('dcanet dca_gc', dict(depth=50, attention=GC, link=DCA)),
+    'dcanet__cbam_resnet50': ('dcanet cbam', dict(depth=50, attention=CBAM)),
+    'dcanet__dca_cbam_resnet50':
+    ('dcanet dca_cbam', dict(depth=50, attention=CBAM, link=DCA)),
+    'dcanet__det_resnet': ('torchvision', dict(depth=50)),
+    'dcanet__det_resnet_se': ('dcanet se', dict(depth=50, attention=SE)),
+    'dcanet__det_resnet_se_dca':
+    ('dcanet dca_se', dict(depth=50, attention=SE, link=DCA)),
+    'dcanet__det_resnet_gc': ('dcanet gc', dict(depth=50, attention=GC)),
+    'dcanet__det_resnet_gc_dca':
+    ('dcanet dca_gc', dict(depth=50, attention=GC, link=DCA)),
+    'eca__eca_resnet18_k3333': ('eca', eca(18, 3, 3, 3, 3)),
+    'eca__eca_resnet50_k3377': ('eca', eca(50, 3, 3, 7, 7)),
+    'eca__eca_resnet50_k3557': ('eca', eca(50, 3, 5, 5, 7)),
+    'eca__eca_resnet101_k3357': ('eca', eca(101, 3, 3, 5, 7)),
+    'eca__eca_resnet152_k3357': ('eca', eca(152, 3, 3, 5, 7)),
+    'aff__gluon_aff_resnet50': ('aff aff resnet', aff('AFF')),
+    'aff__gluon_iaff_resnet50': ('aff iaff resnet', aff('IAFF')),
+    'aff__gluon_aff_resnext50_32x4d':
+    ('aff aff resnext', aff('AFF', stem_channels=128, **RESNEXT)),
+    'aff__gluon_iaff_resnext50_32x4d':
+    ('aff iaff resnext', aff('IAFF', stem_channels=128, **RESNEXT)),
+    'aff__gluon_cifar_aff_resnet32': ('aff aff cifar resnet', PREACTIVATED),
+    'aff__gluon_cifar_aff_resnext38_32x4d':
+    ('aff aff cifar resnext', dict(CIFAR, depth=(4, 4, 4))),
+    'aff__gluon_cifar_aff_resnext47_32x4d':
+    ('aff aff cifar resnext', dict(CIFAR, depth=(5, 5, 5))),
+    'peers__se_resnet50': ('dcanet se', dict(depth=50, attention=SE)),
+    'peers__se_resnet101': ('dcanet se', dict(depth=101, attention=SE)),
+    'peers__cbam_resnet50': ('dcanet cbam', dict(depth=50, attention=CBAM)),
+    'peers__cbam_resnet101': ('dcanet cbam', dict(depth=101, attention=CBAM)),
+    'peers__sk_resnet50':
+    ('dcanet sk', dict(SK, branches=(dict(groups=32), ))),
 }
+# The parameters of the first link, which nothing reaches.
+DEAD = {
+    'dcanet dca_se': 17667,
+    'dcanet dca_ge': 17667,
+    'dcanet dca_cbam': 17672,
+    'dcanet dca_gc': 5425,
+    'dcanet dca_sk': 262
+}
+BUFFERS = ('running_mean', 'running_var', 'num_batches_tracked')
+
+
+def count(weights):
+    return sum(value.numel() for key, value in weights.items()
+               if not key.endswith(BUFFERS))
+
+
+def learnable(model):
+    return sum(p.numel() for p in model.parameters())
+
+
+def on_meta(weights, backbone):
+    """The classifier for a layout, without its numbers."""
+    for key in ('fc.weight', 'output.weight', 'head.fc.weight'):
+        if key in weights:
+            classes, channels = weights[key].shape
+            break
+    else:
+        classes, channels = 1000, 2048
+    necks = [NORM_NECK] if 'depth_fusion' in backbone else []
+    with torch.device('meta'):
+        return MODELS.build(classifier(channels, necks, classes, **backbone))
+
+
+def test_every_layout_is_tried():
+    folder = ROOT / 'tests' / 'data' / 'published'
+    files = {path.stem for path in folder.glob('*.json')}
+    assert files - {'aff__gluon_iaff_c64_r4_16x16'} == set(LAYOUTS)
 
 
 @pytest.mark.parametrize('name', LAYOUTS)
 def test_tables_are_total(name):
     pytest.importorskip('mmpretrain')
-    table, backbone, necks = LAYOUTS[name]
+    kind, backbone = LAYOUTS[name]
     layout = published(name)
     weights = empty(layout['shapes'])
-    assert find_table(weights) is table
+    table = find_table(weights)
+    assert table.name == kind
+
+    dead = [key for key in weights if table.match(key)[0] is None]
     mapped, dropped = map_keys(table, weights)
-    model = MODELS.build(classifier(necks=necks, **backbone))
+    assert dropped == len(dead)
+    assert all(key.startswith('layer1.0.') for key in dead)
+    lost = count({key: weights[key] for key in dead})
+    assert lost == DEAD.get(table.name, 0)
+
+    model = on_meta(weights, backbone)
     state_dict, notes = fit(mapped, model.state_dict())
-    assert dropped == 0 and notes == []
-    if name == 'sda__det_sdanet86':
+    assert notes == []
+    if '__det_' in name:
         model = torch.nn.ModuleDict(dict(backbone=model.backbone))
     own = {k: v.shape for k, v in model.state_dict().items()}
     assert {k: v.shape for k, v in state_dict.items()} == own
-    assert sum(p.numel() for p in model.parameters()) == layout['params']
+    assert learnable(model) == layout['params'] - lost
+
+
+RX = 'aff__gluon_aff_resnext50_32x4d'
+CX = 'aff__gluon_cifar_aff_resnext38_32x4d'
+
+
+@pytest.mark.parametrize('name, theirs, ours', [
+    (RX, 'features.1.bias', 'stem.1.bias'),
+    (RX, 'features.4.bias', 'stem.4.bias'),
+    (RX, 'features.12.3.body.1.bias', 'layer3.3.bn1.bias'),
+    (RX, 'features.12.3.body.4.bias', 'layer3.3.bn2.bias'),
+    (RX, 'features.12.3.attention.global_att.2.bias',
+     'layer3.3.fusion.gate.global_branch.1.bias'),
+    (CX, 'features.4.2.body.1.running_mean', 'layer2.2.bn1.running_mean'),
+    (CX, 'features.4.2.body.4.running_mean', 'layer2.2.bn2.running_mean'),
+    ('sda__sda_senet86', 'stage3.layers.7.bn1.bias', 'layer3.7.bn1.bias'),
+    ('sda__sda_senet86', 'stage3.layers.7.bn2.bias', 'layer3.7.bn2.bias'),
+])
+def test_layers_of_one_shape_keep_their_order(name, theirs, ours):
+    """For layouts that no output and no formula is known of."""
+    weights = empty(published(name)['shapes'])
+    mapped, _ = map_keys(find_table(weights), weights)
+    assert mapped[f'backbone.{ours}'] is weights[theirs]
+
+
+def test_sda_cbam():
+    """No layout is published: luuuyi's blocks under SDA's stage names."""
+    pytest.importorskip('mmpretrain')
+    block = re.compile(r'layer(\d)\.(\d+)\.')
+    shapes = {
+        block.sub(r'stage\1.layers.\2.', key): shape
+        for key, shape in published('sda__cbam86')['shapes'].items()
+    }
+    depth = re.compile(r'stage\d\.(fc|fcs)\.|bn2\.')
+    senet = published('sda__sda_senet86')
+    shapes.update((k, v) for k, v in senet['shapes'].items() if depth.match(k))
+    weights = empty(shapes)
+    table = find_table(weights)
+    assert table.name == 'sda cbam'
+    model = on_meta(weights, dict(SDA_86, attention=LUUUYI))
+    state_dict, notes = fit(map_keys(table, weights)[0], model.state_dict())
+    assert state_dict.keys() == model.state_dict().keys() and notes == []
+    added = senet['params'] - published('sda__senet86')['params']
+    assert learnable(model) == published('sda__cbam86')['params'] + added
+
+
+def port(fusion, branches):
+    """The names and shapes of AFF's PyTorch port, ratio 4 in every block."""
+    models = pytest.importorskip('torchvision.models')
+    with torch.device('meta'):
+        weights = models.resnet50().state_dict()
+    for key in list(weights):
+        if key.endswith('bn3.weight'):
+            channels, = weights[key].shape
+            for branch in branches:
+                i = 1 if 'global' in branch else 0
+                layers = torch.nn.ModuleDict({
+                    str(i): torch.nn.Conv2d(channels, channels // 4, 1),
+                    str(i + 1): torch.nn.BatchNorm2d(channels // 4),
+                    str(i + 3): torch.nn.Conv2d(channels // 4, channels, 1),
+                    str(i + 4): torch.nn.BatchNorm2d(channels)
+                })
+                prefix = key.replace('bn3.weight', f'fuse_mode.{branch}.')
+                for name, value in layers.to('meta').state_dict().items():
+                    weights[prefix + name] = value
+    return weights, dict(depth=50, fusion=dict(type=fusion, ratio=4))
+
+
+@pytest.mark.parametrize('fusion, branches, published, dead', [
+    ('AFF', ('local_att', 'global_att'), 45789864, 0),
+    ('IAFF', ('local_att', 'global_att', 'local_att2', 'global_att2'),
+     66022696, 10116416),
+])
+def test_the_port_of_aff(fusion, branches, published, dead):
+    pytest.importorskip('mmpretrain')
+    weights, backbone = port(fusion, branches)
+    assert count(weights) == published
+    table = find_table(weights)
+    assert table.name == f'aff {fusion.lower()} port'
+    mapped, dropped = map_keys(table, weights)
+    assert dropped == (14 * 16 if dead else 0)
+    model = on_meta(weights, backbone)
+    state_dict, _ = fit(mapped, model.state_dict())
+    assert state_dict.keys() == model.state_dict().keys()
+    # the branch that the port uses twice is two of ours
+    assert learnable(model) == published
+    first = 'backbone.layer2.1.fusion.first_gate.{}_branch.3.weight'
+    second = first.replace('first_gate', 'gate')
+    same = [mapped.get(first.format(branch)) is mapped[second.format(branch)]
+            for branch in ('local', 'global')]
+    assert same == [False, bool(dead)]
 
 
 @pytest.mark.parametrize('name, backbone, channels', [
@@ -106,6 +341,14 @@ def test_a_tiny_table_by_hand():
             'a.{}.fc.*': ('x{}.conv.*', lambda t: t[0][:, :, None]),
             'b.{}.{}.*': ('z{}.*', torch.cat),
             'a.3.*': 'never',  # the rule before it fits first
+            'c.p{}': ('w', torch.cat, 1),
+            'd.{}.*': ['u{}.*', ('v{}.*', as_vector)],
+            **below('e.', 'ours.', {
+                'old': None,
+                'f.*': 'g.*',
+                'fs.{}': ('g.all', torch.cat, 2),
+                'both': ['x', 'y'],
+            }),
         })
     weights = {
         'a.3.b.0.weight': torch.tensor([1.]),
@@ -114,14 +357,29 @@ def test_a_tiny_table_by_hand():
         'a.1.fc.weight': torch.tensor([[4., 5.]]),
         'b.2.1.weight': torch.tensor([7.]),
         'b.2.0.weight': torch.tensor([6.]),
+        'c.p2': torch.tensor([9.]),
+        'c.p1': torch.tensor([8.]),
+        'd.4.bias': torch.tensor([[10.]]),
+        'e.old': torch.tensor([11.]),
+        'e.f.weight': torch.tensor([12.]),
+        'e.fs.3': torch.tensor([14.]),
+        'e.fs.2': torch.tensor([13.]),
+        'e.both': torch.tensor([15.]),
     }
     mapped, dropped = map_keys(table, weights)
-    assert dropped == 1
+    assert dropped == 2
     assert {k: v.tolist() for k, v in mapped.items()} == {
         'x3.y0.weight': [1.],
         'x3.y12.bias': [2.],
         'x1.conv.weight': [[[4.], [5.]]],
         'z2.weight': [6., 7.],
+        'w': [8., 9.],
+        'u4.bias': [[10.]],
+        'v4.bias': [10.],
+        'ours.g.weight': [12.],
+        'ours.g.all': [13., 14.],
+        'ours.x': [15.],
+        'ours.y': [15.],
     }
 
 
@@ -144,6 +402,14 @@ def test_projections_are_joined_by_number():
 def test_a_gap_in_what_is_joined(order):
     with pytest.raises(CheckpointError, match='numbered from 0'):
         map_keys(SDA, projections(order))
+
+
+@pytest.mark.parametrize('order', [(0, 1), (2, ), (1, 3)])
+def test_a_gap_in_what_is_numbered_from_one(order):
+    table = Table('one', (), {'p{}': ('x', torch.cat, 1)})
+    assert map_keys(table, tensors('p2', 'p1'))[0]['x'].shape == (2, )
+    with pytest.raises(CheckpointError, match='numbered from 1'):
+        map_keys(table, tensors(*(f'p{i}' for i in order)))
 
 
 def test_two_keys_for_one_target():
@@ -170,7 +436,7 @@ def test_the_keys_tell_the_source():
     weights = empty(published('sda__sda_resnet50')['shapes'])
     assert find_table(weights) is SDA
     assert find_table(weights, 'torchvision') is TORCHVISION
-    with pytest.raises(CheckpointError, match='known are sda, torchvision'):
+    with pytest.raises(CheckpointError, match='known are aff, dcanet, eca'):
         find_table(weights, 'sdanet')
     with pytest.raises(CheckpointError, match='they fit none') as error:
         find_table({'features.0.weight': torch.ones(1)})
@@ -178,27 +444,53 @@ def test_the_keys_tell_the_source():
     assert 'features.0.weight' in str(error.value)
 
 
-def test_of_two_sources_the_one_that_knows_all_keys(monkeypatch):
+def test_the_layout_within_a_source():
+    weights = empty(published('dcanet__dca_se_resnet50')['shapes'])
+    table = find_table(weights, 'dcanet')
+    assert table.name == 'dcanet dca_se'
+    with pytest.raises(CheckpointError, match='they fit none') as error:
+        find_table(weights, 'sda')
+    assert 'known sources (sda)' in str(error.value)
+
+
+def test_a_key_too_many_in_a_file_of_many_tables():
+    # torchvision, dcanet se and dcanet dca_se all find their signature
+    weights = empty(published('dcanet__dca_se_resnet50')['shapes'])
+    weights['layer3.1.cbam.ChannelGate.mlp.1.bias'] = torch.ones(1)
+    table = find_table(weights)
+    with pytest.raises(CheckpointError, match='dca_se, 1:\n  layer3.1.cbam'):
+        map_keys(table, weights)
+
+
+def test_a_first_link_belongs_to_a_linked_network():
+    weights = empty(published('dcanet__se_resnet50')['shapes'])
+    weights['layer1.0.se.conv.0.weight'] = torch.ones(1, 2, 1, 1)
+    table = find_table(weights)
+    assert table.name == 'dcanet se'
+    with pytest.raises(CheckpointError, match='layer1.0.se.conv.0.weight'):
+        map_keys(table, weights)
+
+
+def test_of_two_sources_the_one_that_knows_most_keys(monkeypatch):
     package = 'mmattn.checkpoints'
     rules = {**TORCHVISION.rules, 'layer{}.{}.se.*': None}
     twin = replace(TORCHVISION, name='twin', rules=rules)
     monkeypatch.setattr(sys.modules[f'{package}.convert'], 'SOURCES',
                         ('torchvision', 'twin'))
     monkeypatch.setitem(sys.modules, f'{package}.twin',
-                        SimpleNamespace(TABLE=twin))
+                        SimpleNamespace(TABLES=(twin, )))
     weights = empty(published('sda__resnet86')['shapes'])
     with pytest.raises(CheckpointError, match='fit torchvision and twin'):
         find_table(weights)
     weights['layer1.0.se.weight'] = torch.ones(1)
     assert find_table(weights) is twin
     weights['layer1.0.new.weight'] = torch.ones(1)  # known to neither
-    with pytest.raises(CheckpointError, match='fit torchvision and twin'):
-        find_table(weights)
+    assert find_table(weights) is twin
 
 
-def save(content, tmp_path):
+def save(file, tmp_path):
     path = tmp_path / 'published.pth'
-    torch.save(content, path)
+    torch.save(file, path)
     return str(path)
 
 
@@ -224,16 +516,24 @@ def test_wrappers_and_prefixes_go(wrap, prefix, tmp_path):
     assert {value.dtype for value in read.values()} == {torch.float32}
 
 
-@pytest.mark.parametrize('content, word', [
+def test_files_of_mxnet(tmp_path):
+    path = tmp_path / 'net.params'
+    path.write_bytes(content([array(flag=2)], ['features.1.gamma']))
+    (key, value), = read_weights(str(path)).items()
+    assert key == 'features.1.weight'
+    assert value.dtype == torch.float32 and value.tolist() == [1, -2]
+
+
+@pytest.mark.parametrize('wrong, word', [
     ({}, 'all of it: dict'),
     (dict(state_dict={}), 'all of it: dict'),
     ([torch.ones(1)], 'all of it: list'),
     (torch.ones(1), 'all of it: Tensor'),
     (dict(epoch=1, weights={'a': torch.ones(1)}), 'epoch: int'),
 ])
-def test_other_content_than_weights(content, word, tmp_path):
+def test_other_content_than_weights(wrong, word, tmp_path):
     with pytest.raises(CheckpointError, match='a dict of tensors') as error:
-        read_weights(save(content, tmp_path))
+        read_weights(save(wrong, tmp_path))
     assert word in str(error.value) and 'published.pth' in str(error.value)
 
 
@@ -353,6 +653,42 @@ def test_there_and_back(model, src, tmp_path):
     assert other(x).isfinite().all() and torch.equal(other(x), model(x))
 
 
+@pytest.mark.parametrize('prefix', ['', 'backbone.'])
+@pytest.mark.parametrize('host, options, attention', [
+    ('mmpretrain.SEResNet', dict(se_ratio=4), dict(type='SE', ratio=4)),
+    ('mmdet.ResNet',
+     dict(plugins=[dict(cfg=dict(type='ContextBlock', ratio=1 / 4),
+                        position='after_conv3')]), dict(type='GC', ratio=4)),
+])
+def test_attention_of_the_toolboxes(host, options, attention, prefix):
+    scope = host.split('.')[0]
+    pytest.importorskip(f'{scope}.models')
+    small = dict(depth=50, base_channels=8, out_indices=(0, 1, 2, 3))
+    theirs = MODELS.build(
+        dict(type=host, stem_channels=8, _scope_=scope, **small, **options))
+    for value in theirs.state_dict().values():
+        if value.dim() > 1:
+            value.normal_(std=value[0].numel()**-0.5)
+        elif value.dim() == 1:
+            value.uniform_(0.5, 1.5)
+    theirs.double().eval()
+    weights = {prefix + k: v for k, v in theirs.state_dict().items()}
+    if prefix:
+        weights.update(tensors('head.fc.weight', 'head.fc.bias'))
+    table = find_table(weights)
+    part = dict(mmpretrain='se_layer', mmdet='context_block')[scope]
+    assert table.name == f'openmmlab {prefix}{part}'
+    mapped, dropped = map_keys(table, weights)
+    assert dropped == 0
+    ours = Detector(dict(type='mmattn.ResNet', attention=attention, **small))
+    trunk, notes = fit(mapped, ours.state_dict())
+    assert ('2 of the classifier' in ''.join(notes)) == bool(prefix)
+    ours.double().load_state_dict(trunk, strict=False)
+    x = torch.randn(2, 3, 65, 97).double()
+    for expected, got in zip(theirs(x), ours.eval().backbone(x)):
+        assert torch.allclose(expected, got)
+
+
 class Detector(BaseModel):
     """A backbone with something else than a classifier behind it."""
 
@@ -379,6 +715,83 @@ def test_a_config_of_another_task(src, tmp_path):
     assert all(key.startswith('backbone.') for key in written)
     own = Detector(SMALL['backbone']).state_dict()
     assert {key for key in own if 'head' not in key} == written.keys()
+
+
+def left_over(file, backbone):
+    """What a backbone did not take of a converted file; it lacks nothing."""
+    weights = load_checkpoint_file(file)['state_dict']
+    backbone = MODELS.build(
+        dict(
+            backbone,
+            type='mmattn.ResNet',
+            init_cfg=dict(
+                type='Pretrained', checkpoint=file, prefix='backbone.')))
+    backbone.init_weights()
+    for key, value in backbone.state_dict().items():
+        assert torch.equal(value, weights.pop(f'backbone.{key}')), key
+    return set(weights)
+
+
+def test_a_linked_classifier_initialises_a_detector(tmp_path):
+    """In half precision, under the names of two wrappers."""
+    pytest.importorskip('mmpretrain')
+    weights = {}
+    for key, shape in published('dcanet__dca_se_resnet50')['shapes'].items():
+        weights[f'module.1.{key}'] = (
+            torch.randn(shape).half() if shape else torch.tensor(5))
+    backbone = dict(depth=50, attention=SE, link=DCA)
+    cfg = dict(default_scope='mmpretrain', model=classifier(**backbone))
+    src = save(dict(state_dict=weights), tmp_path)
+    dst = str(tmp_path / 'ours.pth')
+    line = convert(src, dst, Config(cfg))
+    assert line.startswith('dcanet dca_se: backbone 454, head 2; 8 dropped')
+    assert left_over(dst, backbone) == {'head.fc.weight', 'head.fc.bias'}
+
+
+def test_a_classifier_with_a_neck_initialises_a_detector(src, tmp_path):
+    dst = str(tmp_path / 'ours.pth')
+    convert(src, dst, CONFIG)
+    rest = left_over(dst, SMALL['backbone'])
+    assert {key.split('.')[0] for key in rest} == {'head', 'neck'}
+    assert len(rest) == 7
+
+
+def test_a_file_as_gluon_saves_it(tmp_path):
+    """Half in half precision, no counters, a scale and shift too many."""
+    pytest.importorskip('mmpretrain')
+    weights, layout = {}, published('aff__gluon_cifar_aff_resnet32')
+    for key, shape in layout['shapes'].items():
+        shape = [n // 8 if n >= 8 else n for n in shape]
+        if not key.endswith('num_batches_tracked'):
+            weights[key] = torch.rand(shape)
+            if len(shape) > 1:
+                weights[key] = weights[key].half()
+    saved = {f'features.0.{leaf}': torch.rand(3) for leaf in ('gamma', 'beta')}
+    for key, value in weights.items():
+        owner, _, leaf = key.rpartition('.')
+        if f'{owner}.running_mean' in weights:
+            leaf = dict(weight='gamma', bias='beta').get(leaf, leaf)
+        saved[f'{owner}.{leaf}'] = value
+    arrays = [array(value.flatten().tolist(), value.shape,
+                    2 if value.dtype == torch.float16 else 0)
+              for value in saved.values()]
+    src, dst = tmp_path / 'net.params', str(tmp_path / 'ours.pth')
+    src.write_bytes(content(arrays, list(saved)))
+    backbone = dict(PREACTIVATED, base_channels=8)
+    model = classifier(32, classes=12, **backbone)
+    cfg = Config(dict(default_scope='mmpretrain', model=model))
+    line = convert(str(src), dst, cfg)
+    assert line.startswith('aff aff cifar resnet: backbone ')
+    assert '; 92 num_batches_tracked set to 0; 2 dropped by' in line
+    ours = load_checkpoint_file(dst)['state_dict']
+    for theirs, name in {
+            'features.0.running_mean': 'backbone.bn0.running_mean',
+            'features.3.1.resfwd.3.bias': 'backbone.layer2.1.bn2.bias',
+            'features.3.0.downsample.1.weight':
+            'backbone.layer2.0.downsample.1.weight',
+            'output.bias': 'head.fc.bias',
+    }.items():
+        assert torch.equal(ours[name], weights[theirs].float())
 
 
 def test_dropped_keys_are_counted(src, tmp_path, monkeypatch):
