@@ -1,5 +1,7 @@
-# SDA-xNet, table 3: Faster R-CNN, SDA-ResNet-86, COCO 1x. Published box AP 39.8,
-# 43.11 M parameters that train (stem and stage 1 are frozen).
+# SDA-xNet, table 3: Faster R-CNN, SDA-ResNet-86, COCO 1x. Published box AP
+# 39.8, 43.11 M parameters that train (stem and stage 1 are frozen), 202.93 G.
+# The authors' config is mmdet's stock 1x with this backbone; whether they
+# scaled its learning rate for their 4 GPUs is not known.
 _base_ = 'mmdet::faster_rcnn/faster-rcnn_r50_fpn_1x_coco.py'
 
 # The ImageNet checkpoint of the backbone: trained by

@@ -1,5 +1,8 @@
-# SDA-xNet, tables 3 and 4: Mask R-CNN, SDA-ResNet-86, COCO 1x. Published box AP 40.6,
-# mask AP 36.5, 45.75 M parameters that train (stem and stage 1 are frozen).
+# SDA-xNet, tables 3 and 4: Mask R-CNN, SDA-ResNet-86, COCO 1x. Published box
+# AP 40.6, mask AP 36.5, 45.75 M parameters that train (stem and stage 1 are
+# frozen), 256.01 G. The authors' config is mmdet's stock 1x with this
+# backbone; whether they scaled its learning rate for their 4 GPUs is not
+# known.
 _base_ = 'mmdet::mask_rcnn/mask-rcnn_r50_fpn_1x_coco.py'
 
 # The ImageNet checkpoint of the backbone: trained by

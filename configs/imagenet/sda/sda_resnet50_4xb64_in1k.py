@@ -1,11 +1,8 @@
 # The network of mask_rcnn_sda_r50_1x_coco.py, trained on ImageNet by the
 # recipe of SDA-xNet. No row of the paper's tables; nothing published.
-_base_ = '../../_base_/imagenet_sda.py'
+_base_ = '../../_base_/imagenet_sda_depth.py'
 
 model = dict(
     backbone=dict(
         type='mmattn.ResNet',
-        depth=50,
-        depth_fusion=dict(type='SelectiveFusion', ratio=16, min_channels=64),
-        zero_init_residual=False,
-        out_indices=(3, )))
+        depth_fusion=dict(type='SelectiveFusion', ratio=16, min_channels=64)))

@@ -1,6 +1,6 @@
-# SDA-xNet, table 1: SDA-ResNet-86. Published 27.22 M parameters, 3.88 G,
-# top-1 / top-5 78.76 / 94.37.
-_base_ = '../../_base_/imagenet_sda.py'
+# SDA-xNet, table 1: SDA-ResNet-86. Published 27.22 M parameters, 3.88 G, top-1
+# / top-5 78.76 / 94.37.
+_base_ = '../../_base_/imagenet_sda_depth.py'
 
 model = dict(
     backbone=dict(
@@ -8,6 +8,4 @@ model = dict(
         depth=86,
         groups=8,
         base_width=8,
-        depth_fusion=dict(type='SelectiveFusion', ratio=16, min_channels=64),
-        zero_init_residual=False,
-        out_indices=(3, )))
+        depth_fusion=dict(type='SelectiveFusion', ratio=16, min_channels=64)))
