@@ -10,12 +10,13 @@ from .base import Attention
 class SE(Attention):
     """Scale every channel by a gate that sees the mean of all channels.
 
-    ``y = x * sigmoid(W2 relu(W1 mean_hw(x)))``, both layers with a bias.
+    ``y = x * sigmoid(W2 relu(W1 mean_hw(x)))``.
 
     Args:
         in_channels: C.
         ratio: C over hidden width; the width is ``C // ratio``, not rounded
             to a multiple of anything.
+        bias: Whether the layers have one.
 
     Shape:
         ``(B, C, H, W)`` to the same. Descriptor: ``(B, C, 1, 1)``.
@@ -30,12 +31,16 @@ class SE(Attention):
 
     link_type = ChannelLink
 
-    def __init__(self, in_channels: int, *, ratio: int = 16):
+    def __init__(self,
+                 in_channels: int,
+                 *,
+                 ratio: int = 16,
+                 bias: bool = True):
         super().__init__()
         hidden = hidden_channels(in_channels, ratio)
-        self.fc1 = nn.Conv2d(in_channels, hidden, 1)
+        self.fc1 = nn.Conv2d(in_channels, hidden, 1, bias=bias)
         self.act = nn.ReLU(inplace=True)
-        self.fc2 = nn.Conv2d(hidden, in_channels, 1)
+        self.fc2 = nn.Conv2d(hidden, in_channels, 1, bias=bias)
 
     def init_weights(self) -> None:
         super().init_weights()
