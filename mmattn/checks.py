@@ -21,17 +21,23 @@ def check_kernel_size(kernel_size: int) -> None:
                          f'{kernel_size!r}')
 
 
-def hidden_channels(in_channels: int, ratio: int) -> int:
+def hidden_channels(in_channels: int, ratio: int, name='ratio') -> int:
     """Width ``in_channels // ratio`` of a gate's hidden layer.
 
     Raises:
         ValueError: The ratio is not a positive integer, or leaves nothing.
     """
-    check_positive(ratio=ratio)
+    check_positive(**{name: ratio})
     if in_channels < ratio:
-        raise ValueError(f'ratio={ratio} leaves no hidden channel for '
+        raise ValueError(f'{name}={ratio} leaves no hidden channel for '
                          f'in_channels={in_channels}; use a smaller ratio')
     return in_channels // ratio
+
+
+def make_divisible(channels: float, divisor: int = 8) -> int:
+    """The nearest multiple of ``divisor`` that is not below 90 %."""
+    rounded = max(divisor, int(channels + divisor / 2) // divisor * divisor)
+    return rounded if rounded >= 0.9 * channels else rounded + divisor
 
 
 def check_batch(part: nn.Module, norm: nn.Module, d: Tensor) -> None:

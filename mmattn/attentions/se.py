@@ -1,6 +1,6 @@
 from torch import Tensor, nn
 
-from ..checks import hidden_channels
+from ..checks import check_positive, hidden_channels, make_divisible
 from ..links import ChannelLink
 from ..registry import MODELS
 from .base import Attention
@@ -14,9 +14,11 @@ class SE(Attention):
 
     Args:
         in_channels: C.
-        ratio: C over hidden width; the width is ``C // ratio``, not rounded
-            to a multiple of anything.
+        ratio: C over hidden width; the width is ``C // ratio``.
         bias: Whether the layers have one.
+        divisor: Round the width to a multiple of it, and to no less than 90 %
+            (MobileNetV3: 8).
+        gate: ``'sigmoid'``, or ``'hardsigmoid'`` as in MobileNetV3.
 
     Shape:
         ``(B, C, H, W)`` to the same. Descriptor: ``(B, C, 1, 1)``.
@@ -26,7 +28,8 @@ class SE(Attention):
     Departs: the two linear layers are 1x1 convolutions (same numbers).
 
     Raises:
-        ValueError: ``ratio`` leaves no hidden channel.
+        ValueError: ``ratio`` leaves no hidden channel; ``divisor`` is not a
+            positive integer; another ``gate``.
     """
 
     link_type = ChannelLink
@@ -35,9 +38,16 @@ class SE(Attention):
                  in_channels: int,
                  *,
                  ratio: int = 16,
-                 bias: bool = True):
+                 bias: bool = True,
+                 divisor: int = 1,
+                 gate: str = 'sigmoid'):
         super().__init__()
-        hidden = hidden_channels(in_channels, ratio)
+        check_positive(divisor=divisor)
+        if gate not in ('sigmoid', 'hardsigmoid'):
+            raise ValueError("gate must be 'sigmoid' or 'hardsigmoid', got "
+                             f'{gate!r}')
+        hidden = make_divisible(hidden_channels(in_channels, ratio), divisor)
+        self.gate = nn.Sigmoid() if gate == 'sigmoid' else nn.Hardsigmoid()
         self.fc1 = nn.Conv2d(in_channels, hidden, 1, bias=bias)
         self.act = nn.ReLU(inplace=True)
         self.fc2 = nn.Conv2d(hidden, in_channels, 1, bias=bias)
@@ -53,4 +63,4 @@ class SE(Attention):
         return x.mean((2, 3), keepdim=True)
 
     def transform(self, d: Tensor) -> Tensor:
-        return self.fc2(self.act(self.fc1(d))).sigmoid()
+        return self.gate(self.fc2(self.act(self.fc1(d))))

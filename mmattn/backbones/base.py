@@ -1,4 +1,3 @@
-import inspect
 from dataclasses import replace
 from typing import Any, List, Optional, Sequence, Tuple
 
@@ -11,60 +10,6 @@ from ..parts import Factory, Parts, factory, spread
 from .blocks import ResidualBlock, Stage
 
 
-def refuse_unknown(cls: type, unknown: dict) -> None:
-    """Raise for config words that a backbone does not have.
-
-    Raises:
-        TypeError: Lists the words it has.
-    """
-    if unknown:
-        words = {
-            name
-            for base in cls.__mro__ if issubclass(base, Backbone)
-            for name, p in inspect.signature(base).parameters.items()
-            if p.kind is p.KEYWORD_ONLY
-        }
-        raise TypeError(f'{cls.__name__} has no option '
-                        f'{", ".join(map(repr, unknown))}; it has '
-                        f'{", ".join(sorted(words))}')
-
-
-def _given(entry: Any) -> bool:
-    """Whether a stage's entry of a word is there for any of its blocks."""
-    if isinstance(entry, (list, tuple)):
-        return any(entry)
-    return entry is not None
-
-
-def stage_words(num_stages: int, **words: Any) -> List[dict]:
-    """The config words of each stage.
-
-    Args:
-        num_stages: How many stages there are.
-        words: ``attention``, ``attention_at``, ``link``, ``fusion``,
-            ``depth_fusion``, ``stage_attention``, ``conv2``: each None, one
-            value for all stages, or a list with one entry for each stage, of
-            which an entry may be a list with one for each block.
-
-    Raises:
-        ValueError: A list of another length; a link or a place for an
-            attention that is not there.
-    """
-    lists = {
-        word: spread(value, num_stages, word, 'stages')
-        for word, value in words.items()
-    }
-    there = [_given(entry) for entry in lists['attention']]
-    for word in ('attention_at', 'link'):
-        listed = isinstance(words[word], (list, tuple))
-        for stage, entry in enumerate(lists[word]):
-            # One value for all stages skips those without an attention.
-            if _given(entry) and not (there[stage] if listed else any(there)):
-                raise ValueError(f'{word}={words[word]!r} needs an attention, '
-                                 f'and stage {stage + 1} has none')
-    return [dict(zip(lists, entries)) for entries in zip(*lists.values())]
-
-
 class Backbone(BaseModule):
     """Stem and stages; returns the maps of ``out_indices`` as a tuple.
 
@@ -75,6 +20,9 @@ class Backbone(BaseModule):
     Args:
         num_stages: How many stages ``add_stage`` will be called for.
         out_indices: Stages whose output is returned, from 0.
+        out_taps: Maps inside the stages that are returned before those, as
+            ``'layer6.0.expanded'``: stage, block, and a name that the block
+            has (``tap_names``).
         frozen_stages: -1 freezes nothing, 0 the stem, k also the first k
             stages with all their parts.
         norm_eval: Keep batch norms in eval mode while training.
@@ -87,14 +35,19 @@ class Backbone(BaseModule):
             ``on_partial_load``.
     """
 
+    # Whether a frozen stem is in eval mode.
+    stem_eval = True
+
     def __init__(self, *, num_stages: int, out_indices: Sequence[int],
                  frozen_stages: int, norm_eval: bool, on_partial_load: str,
-                 init_cfg: Any):
+                 init_cfg: Any, out_taps: Sequence[str] = (),
+                 num_outputs: Optional[int] = None):
         super().__init__(init_cfg)
-        if not out_indices or not all(0 <= i < num_stages
-                                      for i in out_indices):
+        last = (num_outputs or num_stages) - 1
+        if not (out_indices or out_taps) or not all(0 <= i <= last
+                                                    for i in out_indices):
             raise ValueError(f'out_indices {tuple(out_indices)} must name '
-                             f'stages 0 to {num_stages - 1}')
+                             f'stages 0 to {last}')
         if not -1 <= frozen_stages <= num_stages:
             raise ValueError(f'frozen_stages {frozen_stages} must lie between '
                              f'-1 and num_stages={num_stages}')
@@ -103,6 +56,7 @@ class Backbone(BaseModule):
                              f'{on_partial_load!r}')
         self.num_stages = num_stages
         self.out_indices = tuple(out_indices)
+        self.out_taps = tuple(out_taps)
         self.frozen_stages = frozen_stages
         self.norm_eval = norm_eval
         self.on_partial_load = on_partial_load
@@ -119,7 +73,8 @@ class Backbone(BaseModule):
             block_type: Called as ``(in_channels, channels, stride, dilation,
                 parts, carry_channels)``.
             rows: For each block its ``in_channels, channels, stride,
-                dilation, drop_path``.
+                dilation, drop_path``, and ``settings`` if it is called with
+                more.
             parts: What all blocks share.
             words: The config words of this stage.
             norm_cfg: Handed to parts that hold a norm.
@@ -162,7 +117,8 @@ class Backbone(BaseModule):
                 row['stride'],
                 row['dilation'],
                 replace(parts, drop_path=row['drop_path'], **made),
-                linked.attention_channels if linked else None)
+                linked.attention_channels if linked else None,
+                **row.get('settings', {}))
             blocks.append(block)
             if block.link is not None:
                 for part in ('attention', 'link') if linked else ():
@@ -188,8 +144,25 @@ class Backbone(BaseModule):
         self.stage_names.append(name)
         return linked
 
+    def check_taps(self) -> None:
+        """Raise ValueError if ``out_taps`` names what is not there."""
+        known = [
+            f'{stage}.{i}.{name}' for stage in self.stage_names
+            for i, block in enumerate(getattr(self, stage))
+            for name in block.tap_names
+        ]
+        wrong = [tap for tap in self.out_taps if tap not in known]
+        if wrong:
+            raise ValueError(f'out_taps {", ".join(wrong)} are no maps of '
+                             f'{type(self).__name__}; it has '
+                             f'{", ".join(known)}')
+
     def forward_stem(self, x: Tensor) -> Tensor:
         """Image to the first stage's input."""
+        raise NotImplementedError
+
+    def forward_tail(self, x: Tensor) -> Tensor:
+        """Last stage's output to what a network has behind its stages."""
         raise NotImplementedError
 
     def stem_modules(self) -> List[nn.Module]:
@@ -198,27 +171,38 @@ class Backbone(BaseModule):
 
     def forward(self, x: Tensor) -> Tuple[Tensor, ...]:
         x = self.forward_stem(x)
-        carry = None
-        outs = []
-        for i, name in enumerate(self.stage_names[:max(self.out_indices) + 1]):
-            x, carry = getattr(self, name)(x, carry)
+        carry, outs = None, []
+        # Places for the maps that are asked for; this call's own.
+        places = [(stage, int(i), name) for stage, i, name in
+                  (tap.split('.') for tap in self.out_taps)]
+        taps = {stage: {} for stage, _, _ in places}
+        for stage, i, name in places:
+            taps[stage].setdefault(i, {})[name] = None
+        last = max([*self.out_indices, *(
+            self.stage_names.index(stage) for stage in taps)])
+        for i, stage in enumerate(self.stage_names[:last + 1]):
+            x, carry = getattr(self, stage)(x, carry, taps.get(stage))
             if i in self.out_indices:
                 outs.append(x)
-        return tuple(outs)
+        if self.num_stages in self.out_indices:
+            outs.append(self.forward_tail(x))
+        return (*(taps[stage][i][name] for stage, i, name in places), *outs)
 
     def freeze(self) -> None:
         """Freeze the stem and the first ``frozen_stages`` stages."""
         if self.frozen_stages < 0:
             return
-        frozen = self.stem_modules() + [
+        stem = self.stem_modules()
+        stages = [
             getattr(self, name)
             for name in self.stage_names[:self.frozen_stages]
         ]
-        for module in frozen:
-            if not isinstance(module, nn.Conv2d):  # as the stock networks
-                module.eval()
+        for module in stem + stages:
             for parameter in module.parameters():
                 parameter.requires_grad = False
+        for module in (stem if self.stem_eval else []) + stages:
+            if not isinstance(module, nn.Conv2d):  # as the stock networks
+                module.eval()
 
     def init_weights(self) -> None:
         """Initialise, or load the checkpoint of ``init_cfg``.

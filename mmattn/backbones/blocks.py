@@ -9,6 +9,12 @@ from ..fusions import Fusion
 from ..parts import Parts
 
 
+def tap(taps: Optional[dict], name: str, x: Tensor) -> None:
+    """Give a map to the caller's dict if that has a place for it."""
+    if taps is not None and name in taps:
+        taps[name] = x
+
+
 class ResidualBlock(BaseModule):
     """``z = fusion(branch(x), shortcut(x))``, before the activation.
 
@@ -19,6 +25,8 @@ class ResidualBlock(BaseModule):
 
     ``forward`` maps ``(x, carry)`` to ``(z, carry)``: what a link hands on
     travels beside the map. A block without an attention passes it through.
+    Into ``taps``, a dict of the caller's, it puts those of its inner maps
+    that the dict has a place for.
 
     Args:
         parts: The factories it is handed.
@@ -31,6 +39,8 @@ class ResidualBlock(BaseModule):
     expansion = 1
     # Where an attention may sit.
     places: Tuple[str, ...] = ('output', )
+    # The maps that can be asked for; ``output`` is the result.
+    tap_names: Tuple[str, ...] = ('output', )
 
     def __init__(self, parts: Parts):
         super().__init__()
@@ -49,10 +59,16 @@ class ResidualBlock(BaseModule):
         self.add_module(name, norm)
         return name
 
-    def add_parts(self, parts: Parts, out_channels: int,
+    def add_parts(self,
+                  parts: Parts,
+                  out_channels: int,
                   attention_channels: int,
-                  carry_channels: Optional[int]) -> None:
-        """Add what follows the convolutions: attention, link, join, act."""
+                  carry_channels: Optional[int],
+                  join: bool = True) -> None:
+        """Add what follows the convolutions: attention, link, join, act.
+
+        Without ``join`` the block has no shortcut, and the branch is all.
+        """
         self.out_channels = out_channels
         self.attention_channels = attention_channels
         self.attention = self.link = None
@@ -61,9 +77,10 @@ class ResidualBlock(BaseModule):
             if parts.link:
                 self.link = parts.link(self.attention, attention_channels,
                                        carry_channels)
-        self.fusion = parts.fusion(out_channels)
+        self.fusion = parts.fusion(out_channels) if join else None
         self.drop_path = (
-            DropPath(parts.drop_path) if parts.drop_path else nn.Identity())
+            DropPath(parts.drop_path)
+            if join and parts.drop_path else nn.Identity())
         self.act = parts.act(inplace=parts.inplace)
 
     @property
@@ -71,7 +88,10 @@ class ResidualBlock(BaseModule):
         """The norm that ends the branch, None if none does."""
         return None
 
-    def branch(self, x: Tensor, carry: Any) -> Tuple[Tensor, Any]:
+    def branch(self,
+               x: Tensor,
+               carry: Any,
+               taps: Optional[dict] = None) -> Tuple[Tensor, Any]:
         """The convolutions."""
         raise NotImplementedError
 
@@ -86,17 +106,25 @@ class ResidualBlock(BaseModule):
             return self.attention(y), carry
         return self.link(self.attention, y, carry)
 
-    def _forward(self, x: Tensor, carry: Any) -> Tuple[Tensor, Any]:
-        y, carry = self.branch(x, carry)
+    def _forward(self, x: Tensor, carry: Any,
+                 taps: Optional[dict]) -> Tuple[Tensor, Any]:
+        y, carry = self.branch(x, carry, taps)
         y, carry = self.attend(y, carry, at='output')
-        return self.fusion((self.drop_path(y), self.shortcut(x))), carry
+        if self.fusion is not None:
+            y = self.fusion((self.drop_path(y), self.shortcut(x)))
+        tap(taps, 'output', y)
+        return y, carry
 
-    def forward(self, x: Tensor, carry: Any = None) -> Tuple[Tensor, Any]:
+    def forward(self,
+                x: Tensor,
+                carry: Any = None,
+                taps: Optional[dict] = None) -> Tuple[Tensor, Any]:
         # Not where the input needs no gradient: there is little to save, and
         # batch norms of a block that runs twice update twice.
         if self.with_cp and x.requires_grad:
-            return checkpoint(self._forward, x, carry, use_reentrant=False)
-        return self._forward(x, carry)
+            return checkpoint(
+                self._forward, x, carry, taps, use_reentrant=False)
+        return self._forward(x, carry, taps)
 
 
 class Stage(BaseModule):
@@ -137,26 +165,32 @@ class Stage(BaseModule):
     def blocks(self) -> List[ResidualBlock]:
         return [getattr(self, str(i)) for i in range(self.num_blocks)]
 
-    def forward(self, x: Tensor, carry: Any = None) -> Tuple[Tensor, Any]:
+    def forward(self,
+                x: Tensor,
+                carry: Any = None,
+                taps: Optional[dict] = None) -> Tuple[Tensor, Any]:
+        taps = taps or {}
         if self.depth_fusion is None:
-            for block in self.blocks:
-                x, carry = block(x, carry)
+            for i, block in enumerate(self.blocks):
+                x, carry = block(x, carry, taps.get(i))
                 x = block.act(x)
         else:
-            x, carry = self._forward_depths(x, carry)
+            x, carry = self._forward_depths(x, carry, taps)
         if self.stage_attention is not None:
             x = self.stage_attention(x)
         return x, carry
 
-    def _forward_depths(self, x: Tensor, carry: Any) -> Tuple[Tensor, Any]:
+    def _forward_depths(self, x: Tensor, carry: Any,
+                        taps: dict) -> Tuple[Tensor, Any]:
         sums, descriptors = [], []
         *inner, last = self.blocks
-        for block in inner:
-            z, carry = block(x, carry)
+        for i, block in enumerate(inner):
+            z, carry = block(x, carry, taps.get(i))
             sums.append(z)
             descriptors.append(self.depth_fusion.pool(z))
             x = block.act(z)
-        z, carry = last(x, carry)  # nobody reads its activation
+        # Nobody reads the last one's activation.
+        z, carry = last(x, carry, taps.get(len(inner)))
         del x
         sums.append(z)
         descriptors.append(self.depth_fusion.pool(z))

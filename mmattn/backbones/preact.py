@@ -55,7 +55,10 @@ class PreActBlock(ResidualBlock):
         self.add_parts(parts, channels, channels, carry_channels)
         self.act = nn.Identity()
 
-    def branch(self, x: Tensor, carry: Any) -> Tuple[Tensor, Any]:
+    def branch(self,
+               x: Tensor,
+               carry: Any,
+               taps: Optional[dict] = None) -> Tuple[Tensor, Any]:
         y = self.conv1(self.relu(getattr(self, self.norm1_name)(x)))
         return self.conv2(self.relu(getattr(self, self.norm2_name)(y))), carry
 

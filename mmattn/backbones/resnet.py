@@ -7,11 +7,12 @@ from torch import Tensor, nn
 
 from ..parts import Parts, Word
 from ..registry import MODELS
-from .base import Backbone, refuse_unknown, stage_words
+from .base import Backbone
 from .blocks import ResidualBlock
 from .resnet_blocks import BasicBlock, Bottleneck
 from .resnet_options import (block_and_settings, block_dilations,
                              spatial_convs)
+from .words import initialisation, refuse_unknown, stage_words
 
 
 @MODELS.register_module()
@@ -147,16 +148,6 @@ class ResNet(Backbone):
                 "itself, attention=dict(type='SE', ratio=16), and its place, "
                 "attention_at='output' (after_conv3) or 'hidden' "
                 '(after_conv2)')
-        if pretrained is not None:
-            if init_cfg is not None:
-                raise ValueError('pretrained and init_cfg both say how to '
-                                 'start; give one')
-            init_cfg = dict(type='Pretrained', checkpoint=pretrained)
-        elif init_cfg is None:
-            init_cfg = [
-                dict(type='Kaiming', layer='Conv2d'),
-                dict(type='Constant', val=1, layer=['_BatchNorm', 'GroupNorm'])
-            ]
         block_type, depths = self._block_and_depths(depth, num_stages)
         for name, values in (('strides', strides), ('dilations', dilations)):
             if len(values) != num_stages:
@@ -174,7 +165,7 @@ class ResNet(Backbone):
             frozen_stages=frozen_stages,
             norm_eval=norm_eval,
             on_partial_load=on_partial_load,
-            init_cfg=init_cfg)
+            init_cfg=initialisation(pretrained, init_cfg))
         words = stage_words(
             num_stages,
             attention=attention,

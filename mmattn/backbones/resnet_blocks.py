@@ -2,7 +2,7 @@ import math
 from dataclasses import replace
 from fractions import Fraction
 from functools import partial
-from typing import Any, List, Optional, Sequence, Tuple, Union
+from typing import Any, Optional, Sequence, Tuple, Union
 
 from mmengine.model import ModuleList
 from torch import Tensor, nn
@@ -82,7 +82,10 @@ class BasicBlock(ResidualBlock):
     def last_norm(self) -> nn.Module:
         return getattr(self, self.norm2_name)
 
-    def branch(self, x: Tensor, carry: Any) -> Tuple[Tensor, Any]:
+    def branch(self,
+               x: Tensor,
+               carry: Any,
+               taps: Optional[dict] = None) -> Tuple[Tensor, Any]:
         y = self.relu(getattr(self, self.norm1_name)(self.conv1(x)))
         return getattr(self, self.norm2_name)(self.conv2(y)), carry
 
@@ -151,7 +154,10 @@ class Bottleneck(ResidualBlock):
     def last_norm(self) -> nn.Module:
         return getattr(self, self.norm3_name)
 
-    def branch(self, x: Tensor, carry: Any) -> Tuple[Tensor, Any]:
+    def branch(self,
+               x: Tensor,
+               carry: Any,
+               taps: Optional[dict] = None) -> Tuple[Tensor, Any]:
         y = self.relu(getattr(self, self.norm1_name)(self.conv1(x)))
         y, carry = self.attend(self.spatial(y), carry, at='hidden')
         return getattr(self, self.norm3_name)(self.conv3(y)), carry
@@ -159,6 +165,23 @@ class Bottleneck(ResidualBlock):
     def spatial(self, x: Tensor) -> Tensor:
         """What the attention at ``'hidden'`` sees."""
         return self.relu(getattr(self, self.norm2_name)(self.conv2(x)))
+
+
+def with_branches(parts: Parts, branches: Sequence[dict]) -> Parts:
+    """The parts of a block whose attention fuses parallel convolutions.
+
+    Raises:
+        ValueError: There is no such fusion, or another spatial convolution.
+    """
+    if parts.attention is None:
+        raise ValueError('branches need a fusion that joins their maps: '
+                         "attention=dict(type='SelectiveFusion', "
+                         'ratio=16, min_channels=1, bias=False)')
+    if parts.conv2:
+        raise ValueError('branches and conv2 (or dcn) both say what the '
+                         '3x3 convolution is; give one')
+    return replace(
+        parts, attention=partial(parts.attention, num_maps=1 + len(branches)))
 
 
 class SKBottleneck(Bottleneck):
@@ -188,16 +211,8 @@ class SKBottleneck(Bottleneck):
                  *,
                  branches: Sequence[dict],
                  **settings: Any):
-        if parts.attention is None:
-            raise ValueError('branches need a fusion that joins their maps: '
-                             "attention=dict(type='SelectiveFusion', "
-                             'ratio=16, min_channels=1, bias=False)')
-        if parts.conv2:
-            raise ValueError('branches and conv2 (or dcn) both say what the '
-                             '3x3 convolution is; give one')
-        attention = partial(parts.attention, num_maps=1 + len(branches))
         super().__init__(in_channels, channels, stride, dilation,
-                         replace(parts, attention=attention), carry_channels,
+                         with_branches(parts, branches), carry_channels,
                          **settings)
         self.branches = ModuleList()
         for options in branches:

@@ -46,14 +46,16 @@ def block_and_settings(block_type: type, depth: object, base_channels: int,
     return block_type, settings
 
 
-def check_branches(branches: Sequence[dict]) -> None:
+def check_branches(branches: Sequence[dict],
+                   allowed: Sequence[str] = ('dilation', 'groups')) -> None:
     """Raise ValueError unless each is a dict of options that branches have."""
     if not isinstance(branches, (list, tuple)) or not branches or not all(
-            isinstance(options, dict) and set(options) <= {
-                'dilation', 'groups'} for options in branches):
+            isinstance(options, dict) and set(options) <= set(allowed)
+            for options in branches):
         raise ValueError(
-            'branches must list one dict for each further 3x3 convolution, '
-            f"with dilation or groups, as [dict(dilation=2)]; got {branches!r}")
+            'branches must list one dict for each further convolution, with '
+            f'{" or ".join(allowed)}, as [dict(dilation=2)]; got '
+            f'{branches!r}')
 
 
 def spatial_convs(conv2: Word, dcn: Optional[dict],

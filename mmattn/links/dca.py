@@ -12,7 +12,7 @@ from mmcv.cnn import build_norm_layer
 from mmengine.model import BaseModule
 from torch import Tensor, nn
 
-from ..checks import check_batch
+from ..checks import check_batch, hidden_channels
 from ..registry import MODELS
 from .base import Link, MapLink, pool_to
 
@@ -53,7 +53,10 @@ class ChannelLink(Link):
         attention, in_channels, carry_channels: As for every link.
         mix_bias: Whether b exists. It shifts what LN centres again, so it
             changes nothing; the published ResNets hold it (default), the
-            published MobileNetV2 does not.
+            published SE-MobileNetV2 does not.
+        match_ratio: C over the hidden width of M, which is then
+            ``relu(LN(M_2 relu(LN(M_1 s))))``, as in the published SE-MNASNet
+            and SK-MobileNetV2; None leaves the hidden layer out.
 
     Departs: the published mix is a 2-to-1 convolution over a stack of the
         two; here it is two scalars (same numbers).
@@ -64,15 +67,26 @@ class ChannelLink(Link):
                  in_channels: int,
                  carry_channels: Optional[int],
                  *,
-                 mix_bias: bool = True):
+                 mix_bias: bool = True,
+                 match_ratio: Optional[int] = None):
         super().__init__(attention, in_channels, carry_channels)
         self.match_fc = None
         if carry_channels is None:
             return
         if carry_channels != in_channels:
-            self.match_fc = nn.Sequential(
-                nn.Linear(carry_channels, in_channels),
-                nn.LayerNorm(in_channels), nn.ReLU(inplace=True))
+            widths = [carry_channels, in_channels]
+            if match_ratio is not None:
+                widths.insert(
+                    1,
+                    hidden_channels(in_channels, match_ratio, 'match_ratio'))
+            layers = []
+            for before, after in zip(widths, widths[1:]):
+                layers += [
+                    nn.Linear(before, after),
+                    nn.LayerNorm(after),
+                    nn.ReLU(inplace=True)
+                ]
+            self.match_fc = nn.Sequential(*layers)
         self.mix = _Mix(in_channels, bias=mix_bias)
 
     def match(self, carry: Tensor, x: Tensor) -> Tensor:
@@ -113,11 +127,8 @@ class ContextLink(Link):
             return
         self.weight = nn.Parameter(torch.zeros(1))
         if carry_channels != in_channels:
-            hidden = in_channels // match_ratio
-            if hidden < 1:
-                raise ValueError(
-                    f'match_ratio={match_ratio} leaves no hidden channel for '
-                    f'in_channels={in_channels}; use a smaller one')
+            hidden = hidden_channels(in_channels, match_ratio,
+                                     'match_ratio')
             self.match_fc = nn.Sequential(
                 nn.Conv2d(carry_channels, hidden, 1),
                 nn.LayerNorm([hidden, 1, 1]), nn.ReLU(inplace=True),

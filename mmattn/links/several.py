@@ -20,6 +20,7 @@ class ChainLink(Link):
         in_channels, carry_channels: As for every link.
         norm_cfg: For the parts' links that hold a norm.
         published_start: For the link of a spatial gate, see ``SpatialLink``.
+        match_bias: For the link of a channel gate, see ``PooledMapLink``.
     """
 
     def __init__(self,
@@ -28,7 +29,8 @@ class ChainLink(Link):
                  carry_channels: Optional[int],
                  *,
                  norm_cfg: dict = dict(type='BN'),
-                 published_start: bool = False):
+                 published_start: bool = False,
+                 match_bias: bool = True):
         # Not Link's check: a chain has no phases, its parts have.
         BaseModule.__init__(self)
         self.links = ModuleList(
@@ -36,7 +38,8 @@ class ChainLink(Link):
                 part, in_channels, carry_channels, **accepted(
                     part.link_type,
                     norm_cfg=norm_cfg,
-                    published_start=published_start))
+                    published_start=published_start,
+                    match_bias=match_bias))
             for part in attention.children())
 
     def forward(self,
@@ -61,13 +64,17 @@ class BranchLink(Link):
     Args:
         attention: The fusion.
         in_channels, carry_channels: As for every link.
-        mix_bias: Whether the mixes have a bias, see ``ChannelLink``.
+        mix_bias, match_ratio: Of each, see ``ChannelLink``.
+        hand_on: What each branch hands on: ``'mean'`` of its weighted map,
+            ``d_i * a_i``, or only the ``'weight'`` ``a_i``, as the published
+            SK-MobileNetV2 does.
 
     Departs: the published code pools the weighted maps once more to hand
         them on; the mean of ``a_i x_i`` is ``a_i d_i`` (same numbers).
 
     Raises:
         TypeError: The attention fuses no maps.
+        ValueError: Another ``hand_on``.
     """
 
     def __init__(self,
@@ -75,14 +82,24 @@ class BranchLink(Link):
                  in_channels: int,
                  carry_channels: Optional[int],
                  *,
-                 mix_bias: bool = True):
+                 mix_bias: bool = True,
+                 match_ratio: Optional[int] = None,
+                 hand_on: str = 'mean'):
         super().__init__(attention, in_channels, carry_channels)
+        if hand_on not in ('mean', 'weight'):
+            raise ValueError("hand_on must be 'mean' or 'weight', got "
+                             f'{hand_on!r}')
         if not hasattr(attention, 'num_maps'):
             raise TypeError(f'{type(attention).__name__} cannot have a '
                             'BranchLink: it does not fuse several maps')
+        self.hand_on = hand_on
         self.links = ModuleList(
             ChannelLink(
-                attention, in_channels, carry_channels, mix_bias=mix_bias)
+                attention,
+                in_channels,
+                carry_channels,
+                mix_bias=mix_bias,
+                match_ratio=match_ratio)
             for _ in range(attention.num_maps))
 
     def match(self, carry: Tuple[Tensor, ...], x: Any) -> Tuple[Tensor, ...]:
@@ -95,7 +112,8 @@ class BranchLink(Link):
             link.merge(attention, *pair)
             for link, pair in zip(self.links, zip(d, p)))
 
-    @staticmethod
-    def carry(d: Tuple[Tensor, ...], a: Tuple[Tensor, ...],
+    def carry(self, d: Tuple[Tensor, ...], a: Tuple[Tensor, ...],
               y: Tensor) -> Tuple[Tensor, ...]:
+        if self.hand_on == 'weight':
+            return a
         return tuple(ChannelLink.carry(*pair, y) for pair in zip(d, a))
