@@ -1,0 +1,8 @@
+"""Classes for mmsegmentation, named in configs by full path.
+
+``type='mmattn.segmentation.DeepLabV3Head'`` resolves in any scope, without
+``custom_imports``. Nothing here is registered under a short name.
+"""
+from .deeplab import DeepLabV3Head
+
+__all__ = ['DeepLabV3Head']
