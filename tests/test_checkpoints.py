@@ -19,6 +19,7 @@ import mmattn.checkpoints.safe as safe
 from mmattn.checkpoints import CheckpointError, convert, load_checkpoint_file
 from mmattn.checkpoints.convert import (Table, as_vector, below, find_table,
                                         fit, map_keys, read_weights)
+from mmattn.checkpoints.coordattention import TABLES as CA_TABLES
 from mmattn.checkpoints.sda import TABLES as SDA_TABLES
 from mmattn.checkpoints.torchvision import TABLES as TORCHVISION_TABLES
 
@@ -102,6 +103,36 @@ PREACTIVATED = dict(
     depth=32,
     out_indices=(2, ),
     fusion=dict(type='AFF', ratio=4))
+
+
+def mobile(kind, last=7, **options):
+    return {'type': f'mmattn.{kind}', 'out_indices': (last, ), **options}
+
+
+def at_output(kind, attention, link=None):
+    return mobile(
+        kind, attention_at='output', attention=attention, link=link)
+
+
+def mnas(attention, link=None):
+    """A MNASNet with attention in its six stacks."""
+    if isinstance(attention, dict):
+        attention = [attention] * 6
+    return at_output('MNASNet', [None, *attention], link)
+
+
+GE = dict(type='GE')
+SE_8, CBAM_8 = dict(SE, ratio=8), dict(CBAM, ratio=8)
+CBAM_LINK = dict(DCA, match_bias=False)
+# the ratio reaches the first block of a stack only
+FIRST_8 = [[SE_8] + [SE] * (k - 1) for k in (3, 3, 3, 2, 4, 1)]
+SK_MOBILE = mobile(
+    'MobileNetV2',
+    branches=[dict(dilation=2)],
+    attention=dict(
+        type='SelectiveFusion', ratio=8, min_channels=1, bias=False))
+CA = mobile(
+    'MobileNetV2', attention=[None] + [dict(type='CoordAttention')] * 6)
 # file: its table, our backbone
 LAYOUTS = {
     'sda__sda_resnet86': ('sda', dict(SDA_86, **GROUPS)),
@@ -157,15 +188,127 @@ LAYOUTS = {
     'peers__cbam_resnet101': ('dcanet cbam', dict(depth=101, attention=CBAM)),
     'peers__sk_resnet50':
     ('dcanet sk', dict(SK, branches=(dict(groups=32), ))),
+    'dcanet__mobilenet_v2': ('torchvision mobilenet_v2',
+                             mobile('MobileNetV2')),
+    'dcanet__se_mobilenet_v2':
+    ('dcanet se mobilenet_v2', at_output('MobileNetV2', SE_8)),
+    'dcanet__dca_se_mobilenet_v2':
+    ('dcanet dca_se mobilenet_v2',
+     at_output('MobileNetV2', SE_8, dict(DCA, mix_bias=False))),
+    'dcanet__sk_mobilenet_v2': ('dcanet sk mobilenet_v2', SK_MOBILE),
+    'dcanet__dca_sk_mobilenet_v2':
+    ('dcanet dca_sk mobilenet_v2',
+     dict(SK_MOBILE, link=dict(DCA, match_ratio=8, hand_on='weight'))),
+    'dcanet__ge_mobilenet_v2':
+    ('torchvision mobilenet_v2', at_output('MobileNetV2', GE)),
+    'dcanet__dca_ge_mobilenet_v2':
+    ('dcanet dca_ge mobilenet_v2', at_output('MobileNetV2', GE, DCA)),
+    'dcanet__cbam_mobilenet_v2':
+    ('dcanet cbam mobilenet_v2', at_output('MobileNetV2', CBAM_8)),
+    'dcanet__dca_cbam_mobilenet_v2':
+    ('dcanet dca_cbam mobilenet_v2',
+     at_output('MobileNetV2', CBAM_8, CBAM_LINK)),
+    'dcanet__mnasnet1_0': ('torchvision mnasnet', mobile('MNASNet')),
+    'dcanet__se_mnasnet1_0': ('dcanet se mnasnet', mnas(SE)),
+    'dcanet__se_mnasnet1_0r8': ('dcanet se mnasnet', mnas(FIRST_8)),
+    'dcanet__dca_se_mnasnet1_0':
+    ('dcanet dca_se mnasnet', mnas(SE, dict(DCA, match_ratio=16))),
+    'dcanet__dca_se_mnasnet1_0r8':
+    ('dcanet dca_se mnasnet', mnas(FIRST_8, dict(DCA, match_ratio=8))),
+    'dcanet__ge_mnasnet1_0': ('torchvision mnasnet', mnas(GE)),
+    'dcanet__dca_ge_mnasnet1_0': ('dcanet dca_ge mnasnet', mnas(GE, DCA)),
+    'dcanet__cbam_mnasnet1_0': ('dcanet cbam mnasnet', mnas(CBAM_8)),
+    'dcanet__cbam_mnasnet1_0r16': ('dcanet cbam mnasnet', mnas(CBAM)),
+    'dcanet__dca_cbam_mnasnet1_0':
+    ('dcanet dca_cbam mnasnet', mnas(CBAM, CBAM_LINK)),
+    'dcanet__dca_cbam_mnasnet1_0r8':
+    ('dcanet dca_cbam mnasnet', mnas(CBAM_8, CBAM_LINK)),
+    'eca__eca_mobilenet_v2':
+    ('eca mobilenet_v2',
+     at_output('MobileNetV2', [
+         dict(type='ECA', kernel_size=k) for k in (1, 1, 1, 1, 3, 3, 3)
+     ])),
+    'coordatt__mbv2_ca': ('coordattention mobilenet_v2', CA),
+    'coordatt__mbv2_ca_w050':
+    ('coordattention mobilenet_v2', dict(CA, widen_factor=0.5)),
+    'coordatt__mobilenext': ('coordattention mobilenext',
+                             mobile('MobileNeXt')),
+    'coordatt__mobilenext_w075':
+    ('coordattention mobilenext', mobile('MobileNeXt', widen_factor=0.75)),
+    'coordatt__timm_mobilenetv1': ('timm mobilenetv1',
+                                   mobile('MobileNetV1', 4)),
+    'coordatt__timm_mobilenetv2': ('timm mobilenetv2', mobile('MobileNetV2')),
+    'coordatt__timm_mnasnet_a1': ('timm mobilenetv2',
+                                  mobile('MNASNet', arch='A1')),
+    'coordatt__timm_mobilenetv3_large': ('timm mobilenetv3',
+                                         mobile('MobileNetV3', 6)),
+}
+
+
+def ssdlite(backbone, neck, channels, classes):
+    """SSDLite320 of COCO (80 classes) or VOC (20)."""
+    head = dict(
+        type='mmattn.detection.SSDLiteHead',
+        num_classes=classes,
+        in_channels=channels)
+    if classes == 20:
+        head['anchor_generator'] = dict(
+            type='mmattn.detection.SSDLiteAnchorGenerator',
+            ratios=[(2, 3)] * 6,
+            max_sizes=(120, 180, 220, 260, 300, 320))
+    return dict(
+        type='SingleStageDetector',
+        _scope_='mmdet',
+        backbone=backbone,
+        neck=neck,
+        bbox_head=head)
+
+
+SSD_TRUNK = mobile('MobileNetV2', out_indices=(4, 7))
+SSD_NECK = dict(type='mmattn.detection.SSDLiteNeck')
+SSD_CHANNELS = (96, 1280, 512, 256, 256, 64)
+SE_24 = dict(SE, ratio=24)
+SSD_SE = (dict(SSD_TRUNK, attention=[None] + [SE_24] * 6),
+          dict(
+              SSD_NECK, hidden_channels=(256, 128, 128, 64),
+              attention=SE_24), SSD_CHANNELS)
+SSD_MOBILENEXT = (mobile(
+    'MobileNeXt', out_taps=('layer6.0.expanded', 'layer8.0.expanded')),
+                  dict(type='mmattn.detection.MobileNeXtNeck'),
+                  (576, 1280, 512, 256, 256, 128))
+SSD_PLAIN = SSD_TRUNK, SSD_NECK, SSD_CHANNELS
+# file: its table, our detector
+DETECTORS = {
+    f'coordatt__ssdlite320_{name}_{data}':
+    (f'coordattention ssdlite {table}', (*parts, classes))
+    for name, table, parts in (
+        ('mobilenetv2', 'mobilenet_v2', SSD_PLAIN),
+        ('se_mbv2', 'se_mobilenet_v2', SSD_SE),
+        ('mobilenext', 'mobilenext', SSD_MOBILENEXT),
+    ) for data, classes in (('coco', 80), ('voc', 20))
 }
 # The parameters of the first link, which nothing reaches.
 DEAD = {
-    'dcanet dca_se': 17667,
-    'dcanet dca_ge': 17667,
-    'dcanet dca_cbam': 17672,
-    'dcanet dca_gc': 5425,
-    'dcanet dca_sk': 262
+    'dcanet__dca_se_resnet50': 17667,
+    'dcanet__det_resnet_se_dca': 17667,
+    'dcanet__dca_ge_resnet50': 17667,
+    'dcanet__dca_cbam_resnet50': 17672,
+    'dcanet__dca_gc_resnet50': 5425,
+    'dcanet__det_resnet_gc_dca': 5425,
+    'dcanet__dca_sk_resnet50': 262,
+    'dcanet__dca_se_mobilenet_v2': 594,
+    'dcanet__dca_sk_mobilenet_v2': 134,
+    'dcanet__dca_ge_mobilenet_v2': 595,
+    'dcanet__dca_cbam_mobilenet_v2': 584,
+    'dcanet__dca_se_mnasnet1_0': 166,
+    'dcanet__dca_se_mnasnet1_0r8': 252,
+    'dcanet__dca_ge_mnasnet1_0': 507,
+    'dcanet__dca_cbam_mnasnet1_0': 488,
+    'dcanet__dca_cbam_mnasnet1_0r8': 488,
+    # of MobileNetV3 what is behind the pooling
+    'coordatt__timm_mobilenetv3_large': 960 * 1280 + 1280 + 1280 * 1000 + 1000
 }
+FIRST_BLOCK = ('layer1.0.', 'features.1.', 'features2.0.', 'layers2.0.0.')
 BUFFERS = ('running_mean', 'running_var', 'num_batches_tracked')
 
 
@@ -180,7 +323,8 @@ def learnable(model):
 
 def on_meta(weights, backbone):
     """The classifier for a layout, without its numbers."""
-    for key in ('fc.weight', 'output.weight', 'head.fc.weight'):
+    for key in ('fc.weight', 'output.weight', 'head.fc.weight',
+                'classifier.weight', 'classifier.1.weight'):
         if key in weights:
             classes, channels = weights[key].shape
             break
@@ -194,7 +338,8 @@ def on_meta(weights, backbone):
 def test_every_layout_is_tried():
     folder = ROOT / 'tests' / 'data' / 'published'
     files = {path.stem for path in folder.glob('*.json')}
-    assert files - {'aff__gluon_iaff_c64_r4_16x16'} == set(LAYOUTS)
+    tried = {*LAYOUTS, *DETECTORS, 'aff__gluon_iaff_c64_r4_16x16'}
+    assert files == tried
 
 
 @pytest.mark.parametrize('name', LAYOUTS)
@@ -209,22 +354,45 @@ def test_tables_are_total(name):
     dead = [key for key in weights if table.match(key)[0] is None]
     mapped, dropped = map_keys(table, weights)
     assert dropped == len(dead)
-    assert all(key.startswith('layer1.0.') for key in dead)
+    behind = ('conv_head.', 'classifier.') if 'mobilenetv3' in name else ()
+    assert all(key.startswith(FIRST_BLOCK + behind) for key in dead)
     lost = count({key: weights[key] for key in dead})
-    assert lost == DEAD.get(table.name, 0)
+    assert lost == DEAD.get(name, 0)
 
     model = on_meta(weights, backbone)
     state_dict, notes = fit(mapped, model.state_dict())
     assert notes == []
-    if '__det_' in name:
+    if '__det_' in name or behind:
         model = torch.nn.ModuleDict(dict(backbone=model.backbone))
     own = {k: v.shape for k, v in model.state_dict().items()}
     assert {k: v.shape for k, v in state_dict.items()} == own
     assert learnable(model) == layout['params'] - lost
 
 
+@pytest.mark.parametrize('name', DETECTORS)
+def test_tables_of_detectors_are_total(name):
+    pytest.importorskip('mmdet.models')
+    kind, parts = DETECTORS[name]
+    layout = published(name)
+    weights = empty(layout['shapes'])
+    table = find_table(weights)
+    assert table.name == kind
+    mapped, dropped = map_keys(table, weights)
+    with torch.device('meta'):
+        model = MODELS.build(ssdlite(*parts))
+    state_dict, notes = fit(mapped, model.state_dict())
+    assert dropped == 0 and notes == []
+    own = {k: v.shape for k, v in model.state_dict().items()}
+    assert {k: v.shape for k, v in state_dict.items()} == own
+    assert learnable(model) == layout['params']
+
+
 RX = 'aff__gluon_aff_resnext50_32x4d'
 CX = 'aff__gluon_cifar_aff_resnext38_32x4d'
+V1, V2, V3, A1 = (f'coordatt__timm_{name}' for name in (
+    'mobilenetv1', 'mobilenetv2', 'mobilenetv3_large', 'mnasnet_a1'))
+SX = 'coordatt__ssdlite320_mobilenext_voc'
+SE_SSD = 'coordatt__ssdlite320_se_mbv2_voc'
 
 
 @pytest.mark.parametrize('name, theirs, ours', [
@@ -238,12 +406,97 @@ CX = 'aff__gluon_cifar_aff_resnext38_32x4d'
     (CX, 'features.4.2.body.4.running_mean', 'layer2.2.bn2.running_mean'),
     ('sda__sda_senet86', 'stage3.layers.7.bn1.bias', 'layer3.7.bn1.bias'),
     ('sda__sda_senet86', 'stage3.layers.7.bn2.bias', 'layer3.7.bn2.bias'),
+    ('dcanet__sk_mobilenet_v2', 'features.9.conv.1.conv3.weight',
+     'layer4.2.conv.1.conv.weight'),
+    ('dcanet__sk_mobilenet_v2', 'features.9.conv.1.conv5.weight',
+     'layer4.2.branches.0.conv.weight'),
+    ('dcanet__sk_mobilenet_v2', 'features.9.conv.1.bn3.weight',
+     'layer4.2.conv.1.bn.weight'),
+    ('dcanet__sk_mobilenet_v2', 'features.9.conv.0.1.weight',
+     'layer4.2.conv.0.bn.weight'),
+    (V1, 'blocks.3.4.bn1.bias', 'layer4.4.conv.0.bn.bias'),
+    (V1, 'blocks.3.4.bn2.bias', 'layer4.4.conv.1.bn.bias'),
+    (V2, 'blocks.3.2.bn1.bias', 'layer4.2.conv.0.bn.bias'),
+    (V2, 'blocks.3.2.bn2.bias', 'layer4.2.conv.1.bn.bias'),
+    (V3, 'blocks.0.0.bn1.bias', 'layer1.0.conv.0.bn.bias'),
+    (V3, 'blocks.0.0.bn2.bias', 'layer1.0.conv.1.bn.bias'),
+    (A1, 'blocks.5.2.bn1.bias', 'layer6.2.conv.0.bn.bias'),
 ])
 def test_layers_of_one_shape_keep_their_order(name, theirs, ours):
     """For layouts that no output and no formula is known of."""
     weights = empty(published(name)['shapes'])
     mapped, _ = map_keys(find_table(weights), weights)
     assert mapped[f'backbone.{ours}'] is weights[theirs]
+
+
+@pytest.mark.parametrize('name, theirs, ours', [
+    (SE_SSD, 'backbone.extras.1.conv.1.bias', 'neck.extras.1.conv.0.bn.bias'),
+    (SE_SSD, 'backbone.extras.1.conv.4.bias', 'neck.extras.1.conv.1.bn.bias'),
+    (SX, 'backbone.extras.2.4.bias', 'neck.extras.2.conv.1.bn.bias'),
+    (SX, 'box_head.predictor.reg_headers.3.conv.1.bias',
+     'bbox_head.reg_convs.3.1.bias'),
+    (SX, 'box_head.predictor.cls_headers.3.conv.1.bias',
+     'bbox_head.cls_convs.3.1.bias'),
+    (SX, 'box_head.predictor.reg_headers.5.bias',
+     'bbox_head.reg_convs.5.bias'),
+])
+def test_layers_of_detectors_keep_their_order(name, theirs, ours):
+    weights = empty(published(name)['shapes'])
+    mapped, _ = map_keys(find_table(weights), weights)
+    assert mapped[ours] is weights[theirs]
+
+
+@pytest.mark.parametrize('layer', ['cls_headers.2.conv.3', 'cls_headers.5'])
+def test_background_of_a_detector(layer):
+    """First of VOC's classes there, last here, for each prior."""
+    ours = layer.replace('headers', 'convs').replace('conv.', '')
+    table, = (table for table in CA_TABLES
+              if table.name == 'coordattention ssdlite mobilenext')
+
+    def converted(outputs):
+        weights = {f'box_head.predictor.{layer}.bias': torch.arange(outputs)}
+        mapped, _ = map_keys(table, weights)
+        return mapped[f'bbox_head.{ours}.bias'].tolist()
+
+    assert converted(42) == [*range(1, 21), 0, *range(22, 42), 21]
+    assert converted(4 * 81) == list(range(4 * 81))
+    with pytest.raises(CheckpointError, match='80 outputs .*neither'):
+        converted(80)
+
+
+def test_coordinate_attention_by_its_other_file():
+    weights = empty(published('coordatt__mbv2_ca')['shapes'])
+    other = {
+        key.replace('.6.conv2.', '.6.conv_h.').replace('.6.conv3.',
+                                                       '.6.conv_w.'): value
+        for key, value in weights.items()
+    }
+    assert sum('conv_h' in key for key in other) == 2 * 16
+    table = find_table(other)
+    assert table is find_table(weights)
+    assert map_keys(table, other) == map_keys(table, weights)
+
+
+def test_a_classifier_by_the_names_of_a_detector():
+    """The trunk of se_mbv2.py, whose detector is published."""
+    pytest.importorskip('mmpretrain')
+    weights = {
+        key[len('backbone.'):]: value
+        for key, value in empty(published(SE_SSD)['shapes']).items()
+        if key.startswith(('backbone.features.', 'backbone.conv.'))
+    }
+    weights.update(
+        empty({
+            'classifier.1.weight': (1000, 1280),
+            'classifier.1.bias': (1000, )
+        }))
+    table = find_table(weights)
+    assert table.name == 'coordattention mobilenet_v2'
+    model = on_meta(weights,
+                    mobile('MobileNetV2', attention=[None] + [SE_24] * 6))
+    state_dict, notes = fit(map_keys(table, weights)[0], model.state_dict())
+    assert state_dict.keys() == model.state_dict().keys() and notes == []
+    assert learnable(model) == count(weights) == 3888208
 
 
 def test_sda_cbam():
@@ -329,6 +582,38 @@ def test_torchvision_itself(name, backbone, channels):
     state_dict, notes = fit(mapped, model.state_dict())
     assert state_dict.keys() == model.state_dict().keys()
     assert dropped == 0 and notes == []
+
+
+def in_scale(network):
+    """A network in float64 with random weights that keep its maps' scale."""
+    for value in network.state_dict().values():
+        if value.dim() > 1:
+            value.normal_(std=value[0].numel()**-0.5)
+        elif value.dim() == 1:
+            value.uniform_(0.5, 1.5)
+    network.double().eval()  # mmdetection's returns None
+    return network
+
+
+@pytest.mark.parametrize('name, backbone', [
+    ('mobilenet_v2', mobile('MobileNetV2')),
+    ('mnasnet0_5', mobile('MNASNet', widen_factor=0.5)),
+])
+def test_mobile_networks_of_torchvision_itself(name, backbone):
+    pytest.importorskip('mmpretrain')
+    models = pytest.importorskip('torchvision.models')
+    theirs = in_scale(models.get_model(name))
+    weights = theirs.state_dict()
+    table = find_table(weights)
+    assert table.name == f'torchvision {name.replace("0_5", "")}'
+    mapped, dropped = map_keys(table, weights)
+    ours = MODELS.build(classifier(1280, **backbone)).double().eval()
+    state_dict, notes = fit(mapped, ours.state_dict())
+    assert dropped == 0 and notes == []
+    ours.load_state_dict(state_dict)
+    x = torch.randn(2, 3, 65, 97).double()
+    with torch.no_grad():
+        assert torch.allclose(theirs(x), ours(x), rtol=1e-9)
 
 
 def test_a_tiny_table_by_hand():
@@ -435,12 +720,12 @@ def test_keys_without_a_rule_are_listed():
 def test_the_keys_tell_the_source():
     weights = empty(published('sda__sda_resnet50')['shapes'])
     assert find_table(weights) is SDA
-    assert find_table(weights, 'torchvision') is TORCHVISION
-    with pytest.raises(CheckpointError, match='known are aff, dcanet, eca'):
+    assert find_table(weights, 'sda') is SDA
+    with pytest.raises(CheckpointError, match='known are aff, coordattention'):
         find_table(weights, 'sdanet')
     with pytest.raises(CheckpointError, match='they fit none') as error:
         find_table({'features.0.weight': torch.ones(1)})
-    assert 'sda, torchvision' in str(error.value)
+    assert 'sda, timm, torchvision' in str(error.value)
     assert 'features.0.weight' in str(error.value)
 
 
@@ -482,6 +767,8 @@ def test_of_two_sources_the_one_that_knows_most_keys(monkeypatch):
     weights = empty(published('sda__resnet86')['shapes'])
     with pytest.raises(CheckpointError, match='fit torchvision and twin'):
         find_table(weights)
+    assert find_table(weights, 'twin') is twin
+    assert find_table(weights, 'torchvision') is TORCHVISION
     weights['layer1.0.se.weight'] = torch.ones(1)
     assert find_table(weights) is twin
     weights['layer1.0.new.weight'] = torch.ones(1)  # known to neither
@@ -554,7 +841,36 @@ def test_a_detector_takes_the_backbone_and_says_so():
     file = {**trunk, **tensors('neck.1.bn.weight', 'head.fc.weight')}
     kept, notes = fit(file, model)
     assert kept == trunk
-    assert notes == ['2 of the classifier dropped: the model has no head.fc']
+    assert notes == [
+        '2 behind the backbone dropped: the model has nothing by their names'
+    ]
+
+
+def test_a_backbone_without_the_last_convolution_says_so():
+    trunk, last = tensors('backbone.a'), tensors('backbone.conv2.conv.weight')
+    head, other = tensors('head.fc.bias'), tensors('decode_head.conv.bias')
+    kept, notes = fit({**trunk, **last, **head}, {**trunk, **other})
+    assert kept == trunk
+    assert notes[1:] == [
+        '1 of the last convolution dropped: the backbone has no conv2'
+    ]
+    assert fit({**trunk, **last}, {**trunk, **last, **other})[1] == []
+    with pytest.raises(CheckpointError, match='conv2.bn.bias'):
+        fit({**trunk, **last, **tensors('backbone.conv2.bn.bias')},
+            {**trunk, **last})
+    with pytest.raises(CheckpointError, match='not in the model, 1:\n'
+                       '  backbone.conv2'):
+        fit({**trunk, **last, **head}, {**trunk, **head})
+
+
+def test_a_detector_takes_a_detector():
+    trunk, neck = tensors('backbone.a'), tensors('neck.extras.0')
+    head = tensors('bbox_head.a')
+    model = {**trunk, **neck, **head}
+    assert fit(model, model) == (model, [])
+    with pytest.raises(CheckpointError, match='missing in the file, 1:\n'
+                       '  bbox_head.a'):
+        fit({**trunk, **neck}, model)
 
 
 def test_all_that_does_not_fit_is_listed():
@@ -666,12 +982,7 @@ def test_attention_of_the_toolboxes(host, options, attention, prefix):
     small = dict(depth=50, base_channels=8, out_indices=(0, 1, 2, 3))
     theirs = MODELS.build(
         dict(type=host, stem_channels=8, _scope_=scope, **small, **options))
-    for value in theirs.state_dict().values():
-        if value.dim() > 1:
-            value.normal_(std=value[0].numel()**-0.5)
-        elif value.dim() == 1:
-            value.uniform_(0.5, 1.5)
-    theirs.double().eval()
+    in_scale(theirs)
     weights = {prefix + k: v for k, v in theirs.state_dict().items()}
     if prefix:
         weights.update(tensors('head.fc.weight', 'head.fc.bias'))
@@ -682,11 +993,28 @@ def test_attention_of_the_toolboxes(host, options, attention, prefix):
     assert dropped == 0
     ours = Detector(dict(type='mmattn.ResNet', attention=attention, **small))
     trunk, notes = fit(mapped, ours.state_dict())
-    assert ('2 of the classifier' in ''.join(notes)) == bool(prefix)
+    assert ('2 behind the backbone' in ''.join(notes)) == bool(prefix)
     ours.double().load_state_dict(trunk, strict=False)
     x = torch.randn(2, 3, 65, 97).double()
     for expected, got in zip(theirs(x), ours.eval().backbone(x)):
         assert torch.allclose(expected, got)
+
+
+def test_mobilenet_v2_of_mmdetection():
+    pytest.importorskip('mmdet.models')
+    small = dict(widen_factor=0.25, out_indices=(0, 1, 2, 3, 4, 5, 6, 7))
+    theirs = in_scale(
+        MODELS.build(dict(type='MobileNetV2', _scope_='mmdet', **small)))
+    weights = theirs.state_dict()
+    table = find_table(weights)
+    assert table.name == 'openmmlab mobilenet_v2'
+    mapped, dropped = map_keys(table, weights)
+    assert dropped == 0
+    ours = MODELS.build(dict(type='mmattn.MobileNetV2', **small)).double()
+    ours.load_state_dict({k[len('backbone.'):]: v for k, v in mapped.items()})
+    x = torch.randn(2, 3, 65, 97).double()
+    for expected, got in zip(theirs(x), ours.eval()(x)):
+        assert torch.allclose(expected, got, rtol=1e-9)
 
 
 class Detector(BaseModel):
@@ -710,7 +1038,7 @@ def test_a_config_of_another_task(src, tmp_path):
     dst = str(tmp_path / 'ours.pth')
     line = convert(src, dst, cfg)
     assert cfg.model.pretrained  # the caller's config stays as it was
-    assert '7 of the classifier dropped: the model has no head.fc' in line
+    assert '7 behind the backbone dropped: the model has noth' in line
     written = load_checkpoint_file(dst)['state_dict']
     assert all(key.startswith('backbone.') for key in written)
     own = Detector(SMALL['backbone']).state_dict()
@@ -864,7 +1192,7 @@ def test_the_command(command, src, tmp_path, capsys):
     assert load_checkpoint_file(dst)['meta']['source'] == 'sda'
     with pytest.raises(SystemExit, match='head.fc.weight: file .7, 256.'):
         command(src, dst, '--cfg-options', 'model.head.num_classes=9')
-    with pytest.raises(SystemExit, match='without a rule in the table of tor'):
+    with pytest.raises(SystemExit, match='torchvision.*they fit none'):
         command(src, dst, '--source', 'torchvision')
     with pytest.raises(SystemExit, match='absent.pth does not exist'):
         command(str(tmp_path / 'absent.pth'), dst)

@@ -226,10 +226,12 @@ def test_the_start_is_that_of_the_stock_network():
             assert torch.equal(a, b), key
 
 
-def test_mnasnet_is_torchvisions():
+@pytest.mark.parametrize('name, width', [('mnasnet1_0', 1.),
+                                         ('mnasnet1_3', 1.3)])
+def test_mnasnet_is_torchvisions(name, width):
     models = pytest.importorskip('torchvision.models')
-    theirs = randomise(models.mnasnet1_0()).eval()
-    ours = MNASNet().eval()
+    theirs = randomise(getattr(models, name)()).eval()
+    ours = MNASNet(width).eval()
     state = [(k, v) for k, v in theirs.state_dict().items()
              if k.startswith('layers.')]
     assert [v.shape for _, v in state] == [

@@ -197,14 +197,18 @@ class MobileNet(Backbone):
                 slot)
             channels = out_channels
         if num_stages in self.out_indices:
-            last = int(self.last_channels * max(1., widen_factor))
-            self.conv2 = conv_norm_act(parts, channels, last)
+            self.conv2 = conv_norm_act(parts, channels,
+                                       self.widen_last(widen_factor))
         self.check_taps()
         self.freeze()
 
     def widen(self, row: Row, widen_factor: float) -> int:
         """The channels of a stage."""
         return make_divisible(row.channels * widen_factor)
+
+    def widen_last(self, widen_factor: float) -> int:
+        """The channels of ``conv2``."""
+        return int(self.last_channels * max(1., widen_factor))
 
     def add_stem(self, parts: Parts, in_channels: int,
                  widen_factor: float) -> int:

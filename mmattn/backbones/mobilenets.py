@@ -1,6 +1,7 @@
 """Mobile networks that are a table."""
 from typing import Any
 
+from ..checks import make_divisible
 from ..parts import Word
 from ..registry import MODELS
 from .mobile_blocks import DepthwiseSeparable
@@ -79,6 +80,9 @@ class MNASNet(MobileNet):
             act_cfg=act_cfg,
             **kwargs)
 
+    def widen_last(self, widen_factor: float) -> int:
+        return self.last_channels  # whatever the width
+
 
 @MODELS.register_module()
 class MobileNetV3(MobileNet):
@@ -124,3 +128,6 @@ class MobileNetV3(MobileNet):
             attention = [None, None, se, None, se, se]
         super().__init__(
             widen_factor, attention=attention, act_cfg=act_cfg, **kwargs)
+
+    def widen_last(self, widen_factor: float) -> int:
+        return make_divisible(self.last_channels * widen_factor)

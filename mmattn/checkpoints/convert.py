@@ -22,7 +22,8 @@ from .mxnet import is_params, read_params
 from .safe import CheckpointError, load_checkpoint_file
 
 # The modules of this package that hold TABLES: what --source can be.
-SOURCES = ('aff', 'dcanet', 'eca', 'openmmlab', 'sda', 'torchvision')
+SOURCES = ('aff', 'coordattention', 'dcanet', 'eca', 'openmmlab', 'sda',
+           'timm', 'torchvision')
 Weights = Dict[str, Tensor]
 Join = Callable[[List[Tensor]], Tensor]
 Rule = Union[None, str, Tuple[str, Join], Tuple[str, Join, int], List]
@@ -140,8 +141,6 @@ def find_table(weights: Weights, source: Optional[str] = None) -> Table:
         table for table in tables
         if all(any(map(_regex(p).fullmatch, weights)) for p in table.signature)
     ]
-    if len(tables) == 1:  # of one layout, and asked for by name
-        found = tables
     if len(found) > 1:  # layouts extend others: which knows most of the keys?
         unknown = [sum(t.match(k) is None for k in weights) for t in found]
         found = [t for t, n in zip(found, unknown) if n == min(unknown)]
@@ -190,21 +189,28 @@ def map_keys(table: Table, weights: Weights) -> Tuple[Weights, int]:
 def fit(mapped: Weights, model: Weights) -> Tuple[Weights, List[str]]:
     """Hold mapped weights against the state dict of the model they are for.
 
-    A detector or segmentor takes the backbone alone. A classifier takes all
-    of itself, or the backbone if the file has no classifier.
+    A model takes all of itself, or the backbone if the file has no more. A
+    model of another task, which has nothing by the names behind the file's
+    backbone, takes the backbone alone; without the last convolution of a
+    mobile network, where its backbone has none.
 
     Returns:
         What the model loads strictly, and in words what was done to it.
     """
     notes = []
     trunk = {k: v for k, v in mapped.items() if k.startswith('backbone.')}
-    if len(trunk) < len(mapped) and not any(
-            key.startswith('head.fc.') for key in model):
-        notes.append(f'{len(mapped) - len(trunk)} of the classifier dropped: '
-                     'the model has no head.fc')
+    behind = mapped.keys() - trunk.keys()
+    if behind and not any(key in model for key in behind):
+        notes.append(f'{len(behind)} behind the backbone dropped: the model '
+                     'has nothing by their names')
         mapped = trunk
     if len(trunk) == len(mapped):
         model = {k: v for k, v in model.items() if k.startswith('backbone.')}
+        last = [key for key in mapped if key.startswith('backbone.conv2.')]
+        if last and not any(k.startswith('backbone.conv2.') for k in model):
+            notes.append(f'{len(last)} of the last convolution dropped: the '
+                         'backbone has no conv2')
+            mapped = {k: v for k, v in mapped.items() if k not in last}
     counters = {
         key: torch.zeros_like(value)
         for key, value in model.items()

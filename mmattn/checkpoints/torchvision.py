@@ -1,8 +1,9 @@
-"""Names of torchvision's ResNets, which many published baselines share.
+"""Names of torchvision's ResNets, MobileNetV2 and MNASNet.
 
-Other sources extend the rules of this one.
+Many published baselines share them, and other sources extend their rules.
 """
 from .convert import Rules, Table, below
+from .mobile import mnasnet, mobilenet_v2
 
 OURS = 'backbone.layer{}.{}.'
 BLOCK = {
@@ -25,8 +26,19 @@ def network(parts: Rules) -> Rules:
     }
 
 
-TABLES = (Table(
-    name='torchvision',
-    signature=('conv1.weight', 'layer{}.{}.conv1.weight',
-               'layer{}.{}.bn1.weight'),
-    rules=network({})), )
+TABLES = (
+    Table(
+        name='torchvision',
+        signature=('conv1.weight', 'layer{}.{}.conv1.weight',
+                   'layer{}.{}.bn1.weight'),
+        rules=network({})),
+    Table(
+        name='torchvision mobilenet_v2',
+        signature=('features.0.0.weight', 'features.{}.conv.0.0.weight',
+                   'features.18.0.weight'),
+        rules=mobilenet_v2()),
+    Table(
+        name='torchvision mnasnet',
+        signature=('layers.0.weight', 'layers.{}.{}.layers.0.weight'),
+        rules=mnasnet()),
+)
