@@ -234,6 +234,24 @@ def test_hidden_width_is_not_rounded():
     assert SE(15, ratio=15).fc1.out_channels == 1
 
 
+def test_se_with_rounded_width_and_hard_gate():
+    """MobileNetV3's: 72 / 4 = 18 would round to 16, less than 90 %."""
+    layer = randomise(SE(72, ratio=4, divisor=8, gate='hardsigmoid'))
+    assert layer.fc1.out_channels == 24
+    assert SE(64, ratio=4, divisor=8).fc1.out_channels == 16
+    x = torch.randn(2, 72, 7, 5)
+    z = layer.fc2(layer.fc1(x.mean((2, 3), keepdim=True)).relu())
+    torch.testing.assert_close(layer(x), x * ((z + 3) / 6).clamp(0, 1))
+    for options in (dict(divisor=0), dict(gate='tanh')):
+        with pytest.raises(ValueError, match=f'{next(iter(options))} must be'):
+            SE(64, **options)
+
+
+def test_se_without_biases():
+    layer = SE(64, ratio=4, bias=False)
+    assert sum(p.numel() for p in layer.parameters()) == 2 * 64 * 16
+
+
 # ECA
 
 

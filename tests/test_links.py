@@ -362,6 +362,17 @@ def test_channel_link_matches_widths_by_hand():
     torch.testing.assert_close(p, vector(0., 1.))
 
 
+def test_channel_link_can_match_through_a_bottleneck():
+    link = ChannelLink(GE(12), 12, 7, match_ratio=4)
+    first, norm1, relu1, second, norm2, relu2 = link.match_fc
+    assert (first.in_features, first.out_features) == (7, 3)
+    assert (second.in_features, second.out_features) == (3, 12)
+    carry = torch.randn(2, 7)
+    expected = norm2(second(norm1(first(carry)).relu())).relu()
+    assert torch.equal(
+        link.match(carry[..., None, None], None).flatten(1), expected)
+
+
 def test_mix_bias_changes_nothing_but_the_keys():
     with_bias = ChannelLink(GE(8), 8, 8)
     without = ChannelLink(GE(8), 8, 8, mix_bias=False)
@@ -525,6 +536,23 @@ def test_branch_link_by_hand():
             handed[i], (a[i] * xs[i]).mean((2, 3), keepdim=True))
 
 
+def test_branches_can_hand_on_the_weights_alone():
+    fusion = randomise(SelectiveFusion(5, min_channels=3)).double().eval()
+    link = BranchLink(fusion, 5, None, hand_on='weight')
+    xs = random_map(2, 3, 5, 7, 4).unbind()
+    y, handed = link(fusion, xs, None)
+    torch.testing.assert_close(y, handed[0] * xs[0] + handed[1] * xs[1])
+    torch.testing.assert_close(sum(handed), torch.ones_like(handed[0]))
+    with pytest.raises(ValueError, match="'mean' or 'weight', got 'map'"):
+        BranchLink(fusion, 5, None, hand_on='map')
+
+
+def test_options_of_a_chain_reach_the_part_they_are_for():
+    link = DCA(CBAM(32), 32, 16, match_bias=False, published_start=True)
+    assert link.links[0].match_conv[0].bias is None
+    assert link.links[1].published_start
+
+
 def test_each_branch_is_matched_by_itself():
     link = BranchLink(SelectiveFusion(4, min_channels=3), 4, 3)
     carries = torch.randn(2, 2, 3, 1, 1).unbind()
@@ -670,6 +698,10 @@ def test_unknown_options_of_a_link_are_refused():
 def test_a_match_ratio_must_leave_a_hidden_channel():
     with pytest.raises(ValueError, match='match_ratio=16.*in_channels=8'):
         ContextLink(GC(8, ratio=1), 8, 4)
+    for ratio, words in ((9, 'match_ratio=9.*in_channels=8'),
+                         (0, 'match_ratio must be a positive')):
+        with pytest.raises(ValueError, match=words):
+            ChannelLink(GE(8), 8, 4, match_ratio=ratio)
 
 
 # The published networks
