@@ -7,6 +7,8 @@ from copy import deepcopy
 
 import pytest
 import torch
+from mmengine.hub import get_config
+from mmengine.registry import MODELS, init_default_scope
 from samples import randomise
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
@@ -15,7 +17,7 @@ from mmattn.attentions import SE
 from mmattn.backbones import (InvertedResidual, MNASNet, MobileNetV1,
                               MobileNetV2, MobileNetV3, MobileNeXt, SandGlass,
                               SKInvertedResidual)
-from mmattn.registry import MODELS
+from mmattn.registry import MODELS as OURS
 
 SE8, GE = dict(type='SE', ratio=8), dict(type='GE')
 CA = dict(type='CoordAttention', min_channels=4)
@@ -161,7 +163,7 @@ def test_can_be_traced(row):
 @every_row
 def test_is_registered_under_its_name(row):
     cls = ROWS[row][0]
-    assert MODELS.get(cls.__name__) is cls
+    assert OURS.get(cls.__name__) is cls
 
 
 # Against the stock networks
@@ -243,6 +245,34 @@ def test_mnasnet_is_torchvisions(name, width):
     assert torch.equal(ours(x)[0], theirs.layers(x))
     momenta = {m.momentum for m in ours.modules() if isinstance(m, _BatchNorm)}
     assert momenta == {theirs.layers[1].momentum}
+
+
+@pytest.mark.config
+@pytest.mark.parametrize('base', [
+    'mmdet::ssd/ssdlite_mobilenetv2-scratch_8xb24-600e_coco.py',
+    'mmdet::yolo/yolov3_mobilenetv2_8xb24-ms-416-300e_coco.py',
+    'mmseg::mobilenet_v2/'
+    'mobilenet-v2-d8_deeplabv3_4xb2-80k_cityscapes-512x1024.py',
+    'mmpretrain::mobilenet_v2/mobilenet-v2_8xb32_in1k.py',
+])
+def test_one_word_swaps_it_in_a_stock_config(base):
+    pytest.importorskip(base.partition('::')[0])
+    cfg = get_config(base)
+    init_default_scope(cfg.default_scope)
+    theirs = randomise(MODELS.build(cfg.model.backbone))
+    theirs.eval()
+    cfg.model.backbone.type = 'mmattn.MobileNetV2'
+    model = MODELS.build(cfg.model).eval()
+    state = {our_name(key): v for key, v in theirs.state_dict().items()}
+    if 7 not in theirs.out_indices:  # mmdet builds it, and does not run it
+        state = {k: v for k, v in state.items() if not k.startswith('conv2')}
+    model.backbone.load_state_dict(state)
+    x = image(2, 3, 96, 64)  # YOLOv3's neck needs multiples of 32
+    model.extract_feat(x)  # what is behind it takes what it gives
+    outs = theirs(x)
+    outs = outs if isinstance(outs, tuple) else (outs, )
+    for a, b in zip(model.backbone(x), outs):
+        assert torch.equal(a, b)
 
 
 def test_mobilenet_v3_is_mmpretrains():

@@ -3,12 +3,14 @@
 ``data/published/outputs/NAME.npz`` holds what the published implementation
 printed in float64 on the deterministic weights and image below (stored as
 float32): the logits, of some networks a digest of each stage, and of iAFF the
-output of one fusion. Weights go the way of a user: through
+output of one fusion. Those that end in ``_trainbn`` are of batch norms that
+train, without dropout. Weights go the way of a user: through
 tools/convert_checkpoint.py.
 """
 import subprocess
 import sys
 import zlib
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -30,6 +32,11 @@ NETWORKS = {
     'dcanet__dca_se_resnet50': 'dcanet/dca_se_resnet50_8xb32_in1k.py',
     'eca__eca_resnet50_k3557': 'eca/eca_resnet50_8xb32_in1k.py',
     'aff__gluon_aff_resnet50': 'aff/aff_resnet50_8xb128_in1k.py',
+    'dcanet__dca_cbam_mobilenet_v2':
+    'dcanet/dca_cbam_mobilenet_v2_8xb64_in1k.py',
+    'coordatt__mbv2_ca_trainbn':
+    'coordattention/ca_mobilenet_v2_8xb32_in1k.py',
+    'coordatt__mobilenext_trainbn': 'coordattention/mobilenext_8xb32_in1k.py',
 }
 
 
@@ -77,8 +84,10 @@ def digest(x):
 def test_converted_network_gives_the_published_outputs(name, tmp_path):
     pytest.importorskip('mmpretrain')
     config = ROOT / 'configs' / 'imagenet' / NETWORKS[name]
+    training = name.endswith('_trainbn')
+    layout = name.replace('_trainbn', '')
     torch.save(
-        dict(state_dict=recorded_weights(name)), tmp_path / 'published.pth')
+        dict(state_dict=recorded_weights(layout)), tmp_path / 'published.pth')
     subprocess.run([
         sys.executable, ROOT / 'tools' / 'convert_checkpoint.py',
         tmp_path / 'published.pth', tmp_path / 'ours.pth', '--config', config
@@ -86,18 +95,21 @@ def test_converted_network_gives_the_published_outputs(name, tmp_path):
 
     cfg = Config.fromfile(config)
     init_default_scope(cfg.default_scope)
-    model = MODELS.build(cfg.model).double().eval()
+    model = MODELS.build(cfg.model).double().train(training)
     ours = torch.load(tmp_path / 'ours.pth', weights_only=True)
     model.load_state_dict(ours['state_dict'])
     record = np.load(OUTPUTS / f'{name}.npz')
-    x = image(0, (1, 3, 224, 224))
+    x = image(0, (2, 3, 128, 96) if training else (1, 3, 224, 224))
     with torch.no_grad():
         assert_equal(model(x, mode='tensor'), record['logits'], 'logits')
-        stages = [key for key in sorted(record) if key != 'logits']
+        last = ('conv_last', 'logits')
+        stages = [key for key in sorted(record) if key not in last]
+        stages += [key for key in record if key == 'conv_last']
         if stages:
-            model.backbone.out_indices = (0, 1, 2, 3)
-            assert stages == ['layer1', 'layer2', 'layer3', 'layer4']
-            for stage, y in zip(stages, model.backbone(x)):
+            model.backbone.out_indices = tuple(range(len(stages)))
+            maps = model.backbone(x)
+            assert len(maps) == len(stages)
+            for stage, y in zip(stages, maps):
                 assert_equal(digest(y), record[stage], stage)
 
 
@@ -208,11 +220,12 @@ class Part:
         return F.layer_norm(x, weight.shape, weight, self[f'{name}.bias'])
 
     def match(self, name, carry):
-        """Of a vector, where the widths differ."""
-        if f'{name}.0.weight' not in self:
-            return carry
-        return self.layer_norm(f'{name}.1', self.linear(f'{name}.0',
-                                                        carry)).relu()
+        """Of a vector, where the widths differ; by one layer or by two."""
+        for fc, norm in ((f'{name}.0', f'{name}.1'), (f'{name}.3',
+                                                      f'{name}.4')):
+            if f'{fc}.weight' in self:
+                carry = self.layer_norm(norm, self.linear(fc, carry)).relu()
+        return carry
 
     def mix(self, name, e, p):
         pair = torch.stack((e, p), 1)[:, :, None]  # (B, 2, 1, C)
@@ -302,17 +315,21 @@ def sk(block, x, carry, stride):
     d = block.conv('conv2', x, stride=stride, padding=1)
     g = block.conv('conv2g', x, stride=stride, padding=2, dilation=2)
     maps = block.norm('bn2', d).relu(), block.norm('bn2g', g).relu()
+    y, means, t = select(block, maps, carry, 'att_fc_')
+    return y, [e * share for e, share in zip(means, t)]
+
+
+def select(block, maps, carry, match):
     means = vectors = [d.mean((2, 3)) for d in maps]
     if carry is not None:
         vectors = [
-            block.mix(f'att_conv{i}', e, block.match(f'att_fc_{i}', s))
+            block.mix(f'att_conv{i}', e, block.match(f'{match}{i}', s))
             for i, (e, s) in enumerate(zip(means, carry), 1)
         ]
     z = block.conv('conv_fc1', sum(vectors)[..., None, None])
     z = block.conv('conv_fc2', block.norm('bn_fc1', z).relu())
     t = z.flatten(1).unflatten(1, (2, -1)).softmax(1).unbind(1)
-    y = sum(scale(d, share) for d, share in zip(maps, t))
-    return y, [e * share for e, share in zip(means, t)]
+    return sum(scale(d, share) for d, share in zip(maps, t)), means, t
 
 
 def eca(block, x, carry):
@@ -417,6 +434,10 @@ def test_converted_network_computes_the_published_formula(name, parts):
     backbone.double().eval().load_state_dict(ours)
     formula = (cifar_resnet(weights) if parts is None else
                Published(weights, **parts))
+    assert_same_function(backbone, formula)
+
+
+def assert_same_function(backbone, formula):
     maps, gradients = [], []
     for network in (backbone, formula):
         x = image(0, (2, 3, 96, 64)).requires_grad_()
@@ -427,3 +448,234 @@ def test_converted_network_computes_the_published_formula(name, parts):
     for got, expected in (*zip(*maps), gradients):
         error = (got - expected).abs().max() / expected.abs().max()
         assert error < 1e-9
+
+
+def pass_on(block, x, carry):
+    return x, carry
+
+
+class PublishedMobile:
+    """A published mobile network as plain tensor code on its state dict.
+
+    Args:
+        weights: Its state dict.
+        stem: Prefix of the first convolution and its norm.
+        stages: For each stage the prefixes of its blocks.
+        strides: Of the first block of each stage.
+        last: Names of the last convolution and its norm, if any.
+        at_output, at_hidden: As in Published.
+    """
+
+    act = staticmethod(F.relu6)
+
+    def __init__(self, weights, stem, stages, strides, last=None,
+                 at_output=pass_on, at_hidden=pass_on):
+        self.net = Part(weights, '')
+        self.stem = stem
+        self.stages = stages
+        self.strides = strides
+        self.last = last
+        self.at_output = at_output
+        self.at_hidden = at_hidden
+
+    def step(self, part, conv, norm, x, stride=1, act=True):
+        shape = part[f'{conv}.weight'].shape
+        x = part.conv(
+            conv,
+            x,
+            stride=stride,
+            padding=shape[-1] // 2,
+            groups=x.shape[1] // shape[1])
+        x = part.norm(norm, x)
+        return self.act(x) if act else x
+
+    def __call__(self, x):
+        carry, maps = None, []
+        x = self.step(self.net, f'{self.stem}0', f'{self.stem}1', x, 2)
+        for blocks, stride in zip(self.stages, self.strides):
+            for prefix in blocks:
+                block = Part(self.net.weights, prefix)
+                y, carry = self.block(block, x, carry, stride)
+                x = x + y if y.shape == x.shape else y
+                stride = 1
+            maps.append(x)
+        if self.last:
+            maps.append(self.step(self.net, *self.last, x))
+        return maps
+
+    def layers(self, block):
+        """Convolution and norm of the block's three steps."""
+        if 'conv.3.weight' in block:
+            return [('conv.0.0', 'conv.0.1'), ('conv.1.0', 'conv.1.1'),
+                    ('conv.2', 'conv.3')]
+        return [('conv.0.0', 'conv.0.1'), ('conv.1', 'conv.2')]
+
+    def block(self, block, x, carry, stride):
+        *expand, depthwise, project = self.layers(block)
+        for names in expand:
+            x = self.step(block, *names, x)
+        x, carry = self.spatial(block, depthwise, x, carry, stride)
+        x = self.step(block, *project, x, act=False)
+        return self.at_output(block, x, carry)
+
+    def spatial(self, block, names, x, carry, stride):
+        return self.at_hidden(block, self.step(block, *names, x, stride),
+                              carry)
+
+
+class PublishedMnas(PublishedMobile):
+    """Its stem has a second stage, which has no prefix of its own."""
+
+    act = staticmethod(F.relu)
+
+    def layers(self, block):
+        pairs = [('0', '1'), ('3', '4'), ('6', '7')]
+        if block.prefix == self.stem:
+            return pairs[1:]
+        return [(f'layers.{conv}', f'layers.{norm}') for conv, norm in pairs]
+
+    def block(self, block, x, carry, stride):
+        if block.prefix != self.stem:
+            return super().block(block, x, carry, stride)
+        depthwise, project = self.layers(block)
+        x = self.step(block, *depthwise, x)
+        return self.step(block, *project, x, act=False), carry
+
+
+class PublishedSequence(PublishedMobile):
+    """A block is one sequence; the attention is in it, before ``conv.7``."""
+
+    def layers(self, block):
+        names = [('conv.0', 'conv.1'), ('conv.3', 'conv.4')]
+        if 'conv.7.weight' in block:
+            names.append(('conv.7', 'conv.8'))
+        return names
+
+
+class PublishedSK(PublishedMobile):
+    """Two depthwise convolutions, linked."""
+
+    def layers(self, block):
+        names = [None, ('layer3.0', 'layer3.1')]
+        if 'layer1.0.weight' in block:
+            names.insert(0, ('layer1.0', 'layer1.1'))
+        return names
+
+    def spatial(self, block, names, x, carry, stride):
+        options = dict(stride=stride, groups=x.shape[1])
+        part = Part(block.weights, block.prefix + 'layersk.')
+        d = part.conv('conv3', x, padding=1, **options)
+        g = part.conv('conv5', x, padding=2, dilation=2, **options)
+        maps = F.relu6(part.norm('bn3', d)), F.relu6(part.norm('bn5', g))
+        y, _, t = select(part, maps, carry, 'att_fc')
+        return y, t
+
+
+class PublishedMobileNeXt(PublishedMobile):
+    """Bottlenecks turned inside out."""
+
+    def block(self, block, x, carry, stride):
+        step = self.step
+        if 'conv.9.weight' not in block:  # another width
+            x = step(block, 'conv.0', 'conv.1', x, act=False)
+            x = step(block, 'conv.2', 'conv.3', x)
+            if 'conv.5.weight' in block:
+                x = step(block, 'conv.5', 'conv.6', x, stride, act=False)
+            return x, None
+        x = step(block, 'conv.0', 'conv.1', x)
+        x = step(block, 'conv.3', 'conv.4', x, act=False)
+        x = step(block, 'conv.5', 'conv.6', x)
+        return step(block, 'conv.8', 'conv.9', x, stride, act=False), None
+
+
+def coord_attention(block, x, carry):
+    if 'conv.6.conv1.weight' not in block:  # the first block
+        return x, None
+    columns = x.mean(2, keepdim=True).transpose(2, 3)
+    f = torch.cat((x.mean(3, keepdim=True), columns), 2)
+    f = block.norm('conv.6.bn1', block.conv('conv.6.conv1', f))
+    f = f * F.relu6(f + 3) / 6
+    f_h, f_w = f.split(x.shape[2:], 2)
+    g_h = block.conv('conv.6.conv2', f_h).sigmoid()
+    g_w = block.conv('conv.6.conv3', f_w).sigmoid().transpose(2, 3)
+    return x * g_h * g_w, None
+
+
+def eca_in_sequence(block, x, carry):
+    last = 4 if 'conv.3.weight' in block else 3
+    weight = block[f'conv.{last}.conv.weight']
+    t = F.conv1d(x.mean((2, 3))[:, None], weight, None, 1, weight.numel() // 2)
+    return scale(x, t[:, 0].sigmoid()), None
+
+
+def row(prefix, start, lengths):
+    """Prefixes of blocks that are numbered past all stages, by stage."""
+    numbers = iter(range(start, start + sum(lengths)))
+    return [[f'{prefix}{next(numbers)}.' for _ in range(n)] for n in lengths]
+
+
+def mobilenet_v2(weights, kind=PublishedMobile, stem='features.0.',
+                 blocks='features.', start=1, last='features.18.', **parts):
+    return kind(weights, stem, row(blocks, start, (1, 2, 3, 4, 3, 3, 1)),
+                (1, 2, 2, 2, 1, 2, 1), (f'{last}0', f'{last}1'), **parts)
+
+
+def linked_mnasnet(weights, **parts):
+    stacks = [[f'layers2.{i}.{j}.' for j in range(n)]
+              for i, n in enumerate((3, 3, 3, 2, 4, 1))]
+    return PublishedMnas(weights, 'layers1.', [['layers1.'], *stacks],
+                         (1, 2, 2, 2, 1, 2, 1), ('layers3.0', 'layers3.1'),
+                         **parts)
+
+
+def mobilenext(weights):
+    return PublishedMobileNeXt(weights, 'features.0.',
+                               row('features.', 1, (1, 1, 3, 3, 4, 4, 3, 1)),
+                               (2, 1, 2, 2, 1, 2, 1, 1))
+
+
+WRAPPED = dict(stem='features.0.conv.', last='features.18.conv.')
+SPLIT = dict(stem='features1.', blocks='features2.', start=0,
+             last='features3.')
+MOBILE = {
+    'dcanet__se_mobilenet_v2':
+    partial(mobilenet_v2, at_output=unlinked(se)),
+    'dcanet__dca_se_mobilenet_v2':
+    partial(mobilenet_v2, at_output=se, **WRAPPED),
+    'dcanet__dca_sk_mobilenet_v2':
+    partial(
+        mobilenet_v2,
+        kind=PublishedSK,
+        **dict(SPLIT, stem='features1.0.', last='features3.0.')),
+    'dcanet__dca_ge_mobilenet_v2':
+    partial(mobilenet_v2, at_output=ge, **SPLIT),
+    'dcanet__dca_cbam_mobilenet_v2':
+    partial(mobilenet_v2, at_output=cbam, **WRAPPED),
+    'dcanet__dca_se_mnasnet1_0r8': partial(linked_mnasnet, at_output=se),
+    'dcanet__dca_cbam_mnasnet1_0r8': partial(linked_mnasnet, at_output=cbam),
+    'eca__eca_mobilenet_v2': partial(mobilenet_v2, at_output=eca_in_sequence),
+    'coordatt__mbv2_ca':
+    partial(
+        mobilenet_v2,
+        kind=PublishedSequence,
+        last='conv.',
+        at_hidden=coord_attention),
+    'coordatt__mobilenext': mobilenext,
+}
+
+
+@pytest.mark.parametrize('name', MOBILE)
+def test_converted_mobile_network_computes_the_published_formula(name):
+    """Values and gradients, as above, at full widths."""
+    weights = {
+        key: tensor_for(key, shape).double()
+        for key, shape in published(name)['shapes'].items()
+        if not key.startswith('classifier.')
+    }
+    mapped, _ = map_keys(find_table(weights), weights)
+    stages = 8  # MobileNeXt's, or seven and the last convolution
+    backbone = MODELS.build(
+        dict(LAYOUTS[name][1], out_indices=tuple(range(stages))))
+    backbone.double().eval().load_state_dict(
+        {key[len('backbone.'):]: value for key, value in mapped.items()})
+    assert_same_function(backbone, MOBILE[name](weights))
