@@ -3,8 +3,8 @@
 One is dark and one bright: a batch norm on pooled vectors (AFF, SK, depth
 attention) would blow up the difference of two images that are alike.
 
-``make(root)`` fills ``root/coco``, ``root/imagenet``, ``root/cifar100`` and
-``root/toy``; ``point(cfg, root)`` has a config read them, small.
+``make(root)`` fills ``root`` as configs expect it of ``data``;
+``point(cfg, root)`` has a config read it, small.
 """
 import hashlib
 import importlib.util
@@ -109,6 +109,75 @@ def cifar100(root, rng):
         (folder / split).write_bytes(pickle.dumps(entry))
 
 
+def _boxes(width, height):
+    """Two objects: label, left, top, right and bottom, from 0, outside."""
+    return ((0, 3, 5, 74, 65), (1, 40, 11, width - 5, height - 7))
+
+
+def _write_labels(path, width, height, values):
+    """The two objects on a background of 0, and a part to ignore."""
+    labels = np.zeros((height, width), np.uint8)
+    for label, left, top, right, bottom in _boxes(width, height):
+        labels[top:bottom, left:right] = values[label]
+    labels[-3:] = 255
+    path.parent.mkdir(parents=True, exist_ok=True)
+    cv2.imwrite(str(path), labels)
+
+
+def _write_list(path, names):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(''.join(f'{name}\n' for name in names))
+
+
+def voc(root, rng):
+    """2007 and 2012; train and aug lists share no image, as in the real."""
+    from mmdet.datasets import VOCDataset
+    names = VOCDataset.METAINFO['classes']
+    for year, split, lists in (
+        ('VOC2007', 'Main', dict(trainval='0', test='01')),
+        ('VOC2012', 'Main', dict(trainval='1')),
+        ('VOC2012', 'Segmentation', dict(train='0', aug='1', val='01')),
+    ):
+        for name, images in lists.items():
+            _write_list(root / year / 'ImageSets' / split / f'{name}.txt',
+                        images)
+    for year in ('VOC2007', 'VOC2012'):
+        for i, size in enumerate(SIZES):
+            _write_picture(
+                root / year / 'JPEGImages' / f'{i}.jpg', rng, *size, 127 * i)
+            objects = []
+            for label, *box in _boxes(*size):
+                sides = zip(('xmin', 'ymin', 'xmax', 'ymax'), box)
+                objects.append(
+                    f'<object><name>{names[19 * label]}</name>'
+                    f'<difficult>{int(label and i)}</difficult><bndbox>' +
+                    ''.join(f'<{k}>{v}</{k}>' for k, v in sides) +
+                    '</bndbox></object>')
+            path = root / year / 'Annotations' / f'{i}.xml'
+            path.parent.mkdir(exist_ok=True)
+            path.write_text(
+                f'<annotation><size><width>{size[0]}</width><height>{size[1]}'
+                '</height><depth>3</depth></size>' + ''.join(objects) +
+                '</annotation>')
+    for i, size in enumerate(SIZES):
+        for folder in ('SegmentationClass', 'SegmentationClassAug')[:i + 1]:
+            _write_labels(
+                root / 'VOC2012' / folder / f'{i}.png', *size, values=(1, 20))
+
+
+def cityscapes(root, rng):
+    """A town for each split, with the label maps that are trained on."""
+    for split in SPLITS:
+        for i, size in enumerate(SIZES):
+            name = f'{split}/town/town_{i}'
+            _write_picture(root / f'leftImg8bit/{name}_leftImg8bit.png', rng,
+                           *size, 127 * i)
+            _write_labels(
+                root / f'gtFine/{name}_gtFine_labelTrainIds.png',
+                *size,
+                values=(7, 18))
+
+
 def toy(root, rng):
     """What the quickstart generates."""
     path = Path(__file__).parents[1] / 'tools' / 'make_toy_dataset.py'
@@ -121,8 +190,9 @@ def toy(root, rng):
 
 def make(root):
     """Make all of them below ``root``."""
-    for layout in (coco, imagenet, cifar100, toy):
+    for layout in (coco, imagenet, cifar100, toy, cityscapes):
         layout(root / layout.__name__, np.random.default_rng(0))
+    voc(root / 'VOCdevkit', np.random.default_rng(0))
 
 
 def accept_cifar100(root, monkeypatch):
@@ -139,6 +209,8 @@ def _shrink(step):
     kind = step['type']
     if kind in ('Resize', 'FixScaleResize', 'RandomResizedCrop'):
         step['scale'] = SCALE
+    elif kind == 'RandomCrop' and 'padding' not in step:
+        step['crop_size'] = SCALE
     elif kind == 'ResizeEdge':
         step['scale'] = max(SCALE)
     elif kind == 'CenterCrop':
@@ -150,10 +222,15 @@ def point(cfg, root):
 
     Its pipelines stay what they are, but for the scale.
     """
-    name = Path(cfg.train_dataloader.dataset.data_root).name
-    set_data_root(cfg, str(root / name))
+    folder = Path(cfg.val_dataloader.dataset.data_root).relative_to('data')
+    set_data_root(cfg, str(root / folder))
+    if 'size' in cfg.model.data_preprocessor:  # what crops are padded to
+        cfg.model.data_preprocessor.size = SCALE
     for loader in (cfg.train_dataloader, cfg.val_dataloader):
         loader.update(
             batch_size=2, num_workers=0, persistent_workers=False)
-        for step in loader.dataset.get('pipeline', ()):
-            _shrink(step)
+        for dataset in loader.dataset.get('datasets', [loader.dataset]):
+            for step in dataset.get('pipeline', ()):
+                _shrink(step)
+    if cfg.default_scope == 'mmseg':  # tests images of any size, one by one
+        cfg.val_dataloader.batch_size = 1

@@ -8,7 +8,7 @@ import datasets
 import numpy as np
 import pytest
 import torch
-from mmengine.config import Config
+from mmengine.config import Config, DictAction
 from mmengine.evaluator import Evaluator
 from mmengine.hooks import Hook
 from mmengine.model import BaseModel
@@ -26,8 +26,9 @@ CONFIGS = sorted(
 
 # All parameters, and those that train where that differs (with the stem and
 # the first stage frozen). Counted on the authors' released code, with 1000,
-# 100 (CIFAR) or 80 (COCO) classes; what is taken off has no gradient there,
-# ever: a linked network's first block has nothing to link to.
+# 100 (CIFAR), 80 (COCO), 20 or 21 (VOC) or 19 (Cityscapes) classes; what is
+# taken off has no gradient there, ever: a linked network's first block has
+# nothing to link to.
 PUBLISHED = {
     # DCANet
     'imagenet/dcanet/resnet50_8xb32_in1k': 25557032,
@@ -96,6 +97,58 @@ PUBLISHED = {
     'mask_rcnn/mask_rcnn_se_r101_1x_coco': (68166176, 67915440),
     'mask_rcnn/mask_rcnn_sda_r86_1x_coco': (46055088, 45750512),
     'mask_rcnn/mask_rcnn_sda_se_r86_1x_coco': (67966016, 67457840),
+    # DCANet's mobile rows
+    'imagenet/dcanet/mnasnet1_0_8xb64_in1k': 4383312,
+    'imagenet/dcanet/se_mnasnet1_0_8xb64_in1k': 4421688,
+    'imagenet/dcanet/dca_se_mnasnet1_0_8xb64_in1k': 4478586 - 252,
+    'imagenet/dcanet/ge_mnasnet1_0_8xb64_in1k': 4383312,
+    'imagenet/dcanet/dca_ge_mnasnet1_0_8xb64_in1k': 4481136 - 507,
+    'imagenet/dcanet/cbam_mnasnet1_0_8xb64_in1k': 4423288,
+    'imagenet/dcanet/dca_cbam_mnasnet1_0_8xb64_in1k': 4557494 - 488,
+    'imagenet/dcanet/mobilenet_v2_8xb64_in1k': 3504872,
+    'imagenet/dcanet/se_mobilenet_v2_8xb64_in1k': 3563492,
+    'imagenet/dcanet/dca_se_mobilenet_v2_8xb64_in1k': 3645086 - 594,
+    'imagenet/dcanet/sk_mobilenet_v2_8xb64_in1k': 5277248,
+    'imagenet/dcanet/dca_sk_mobilenet_v2_8xb64_in1k': 5911786 - 134,
+    'imagenet/dcanet/ge_mobilenet_v2_8xb64_in1k': 3504872,
+    'imagenet/dcanet/dca_ge_mobilenet_v2_8xb64_in1k': 3586483 - 595,
+    'imagenet/dcanet/cbam_mobilenet_v2_8xb64_in1k': 3565192,
+    'imagenet/dcanet/dca_cbam_mobilenet_v2_8xb64_in1k': 3646176 - 584,
+    # ECA-Net's mobile row
+    'imagenet/eca/eca_mobilenet_v2_8xb32_in1k': 3504903,
+    # Coordinate Attention
+    'imagenet/coordattention/mobilenet_v2_8xb32_in1k': 3504872,
+    'imagenet/coordattention/se_mobilenet_v2_8xb32_in1k': 3888208,
+    'imagenet/coordattention/cbam_mobilenet_v2_8xb32_in1k': 3889808,
+    'imagenet/coordattention/ca_mobilenet_v2_8xb32_in1k': 3950648,
+    'imagenet/coordattention/mobilenext_8xb32_in1k': 3535416,
+    'imagenet/coordattention/se_mobilenext_8xb32_in1k': 3913557,
+    'imagenet/coordattention/ca_mobilenext_8xb32_in1k': 4108336,
+    # Four priors a cell on the first level, where the quoted network has 3.
+    'ssdlite/ssdlite320_mbv1_coco': 5100661 + (512 + 1) * (81 + 4),
+    'ssdlite/ssdlite320_mbv2_coco': 4304138,
+    'ssdlite/ssdlite320_mbv3_large_coco': 5011962,
+    'ssdlite/ssdlite320_mnas_a1_coco': 4917386,
+    'ssdlite/ssdlite320_mbnext_coco': 4539418,
+    'ssdlite/ssdlite320_se_mbv2_coco': 4701072,
+    'ssdlite/ssdlite320_cbam_mbv2_coco': 4703072,
+    'ssdlite/ssdlite320_ca_mbv2_coco': 4769978,
+    'ssdlite/ssdlite320_mbv2_voc0712': 3425988,
+    'ssdlite/ssdlite320_se_mbv2_voc0712': 3822922,
+    'ssdlite/ssdlite320_cbam_mbv2_voc0712': 3824922,
+    'ssdlite/ssdlite320_ca_mbv2_voc0712': 3891828,
+    'deeplabv3/deeplabv3_mbv2_os16_voc12aug': 4523541,
+    'deeplabv3/deeplabv3_se_mbv2_os16_voc12aug': 4906877,
+    'deeplabv3/deeplabv3_cbam_mbv2_os16_voc12aug': 4908477,
+    'deeplabv3/deeplabv3_ca_mbv2_os16_voc12aug': 4969317,
+    'deeplabv3/deeplabv3_mbv2_os8_voc12aug': 4523541,
+    'deeplabv3/deeplabv3_se_mbv2_os8_voc12aug': 4906877,
+    'deeplabv3/deeplabv3_cbam_mbv2_os8_voc12aug': 4908477,
+    'deeplabv3/deeplabv3_ca_mbv2_os8_voc12aug': 4969317,
+    'deeplabv3/deeplabv3_mbv2_os8_cityscapes': 4523027,
+    'deeplabv3/deeplabv3_se_mbv2_os8_cityscapes': 4906363,
+    'deeplabv3/deeplabv3_cbam_mbv2_os8_cityscapes': 4907963,
+    'deeplabv3/deeplabv3_ca_mbv2_os8_cityscapes': 4968803,
 }
 PUBLISHED = {f'configs/{name}.py': n for name, n in PUBLISHED.items()}
 
@@ -146,6 +199,8 @@ def test_batch_is_the_one_of_the_file_name(path):
     cfg = load(path)
     gpus, images = re.search(r'_(\d+)xb(\d+)_', path).groups() if (
         'xb' in path) else (8, 2)  # what mmdet's schedules are for
+    if 'ssdlite' in path:  # the README of the released code
+        gpus, images = (8, 32) if 'coco' in path else (4, 24)
     assert cfg.train_dataloader.batch_size == int(images)
     assert cfg.auto_scale_lr.base_batch_size == int(gpus) * int(images)
     assert not cfg.auto_scale_lr.get('enable')
@@ -156,7 +211,8 @@ class OneLayer(BaseModel):
 
     def __init__(self):
         super().__init__(data_preprocessor=dict(type='BaseDataPreprocessor'))
-        self.conv = nn.Conv2d(1, 1, 1)
+        # Of two: one input and one output channel make it depthwise.
+        self.conv = nn.Conv2d(2, 1, 1)
         self.bn = nn.BatchNorm2d(1)
 
     def forward(self, inputs, mode):
@@ -178,9 +234,10 @@ class Diary(Hook):
 
 
 STEPS_30 = {0: 0.1, 29.5: 0.1, 30: 0.01, 60: 1e-3, 90: 1e-4, 99.5: 1e-4}
-# Per recipe: iterations an epoch, the learning rate after so many epochs,
-# weight decay of (a weight, a bias, a norm), Nesterov, first epoch without
-# mixup.
+# Per recipe: iterations an epoch (of a recipe without epochs: how many of a
+# thousand are run, and all it says of iterations becomes as much smaller), the
+# learning rate after so many epochs (thousands), weight decay of (a weight, a
+# bias, a norm), Nesterov, first epoch without mixup.
 RECIPES = {
     'imagenet/dcanet/resnet50_8xb32_in1k':
     (2, STEPS_30, (1e-4, ) * 3, False, 0),
@@ -208,13 +265,50 @@ RECIPES = {
     'faster_rcnn/faster_rcnn_se_r50_1x_coco':
     (100, {0: 2e-5, 5: 0.02, 8: 2e-3, 11: 2e-4, 11.99: 2e-4},
      (1e-4, ) * 3, False, 0),
+    'imagenet/dcanet/dca_se_mnasnet1_0_8xb64_in1k':
+    (4, {0: 0, 2.5: 0.05, 5: 0.1, 77.5: 0.05, 149.75: 0},
+     (4e-5, 0, 0), False, 0),
+    'imagenet/coordattention/ca_mobilenext_8xb32_in1k':
+    (2, {0: 0.05, 99.5: 0.025, 100: 0.025, 199.5: 0},
+     (4e-5, ) * 3, False, 0),
+    'imagenet/eca/eca_mobilenet_v2_8xb32_in1k':
+    (2, {e: 0.12 * 0.98**int(e) for e in (0, 0.5, 34, 34.5, 399.5)},
+     (4e-5, ) * 3, False, 0),
+    'ssdlite/ssdlite320_ca_mbv2_coco':
+    (10, {0: 0.08 / 3, 0.5: 0.08, 100: 0.04, 199.9: 0},
+     (4e-5, ) * 3, False, 0),
+    'ssdlite/ssdlite320_ca_mbv2_voc0712':
+    (20, {0: 0.004 * 0.1333, 1: 0.004, 39.9: 0.004, 40: 4e-4, 49.9: 4e-4,
+          50: 4e-5, 59.95: 4e-5}, (5e-4, ) * 3, False, 0),
+    'deeplabv3/deeplabv3_ca_mbv2_os16_voc12aug':
+    (40, {0: 0.007, 15: 0.007 * 0.5**0.9, 29.975: 0},
+     (4e-5, ) * 3, False, 0),
+    'deeplabv3/deeplabv3_mbv2_os8_cityscapes':
+    (20, {0: 0.007, 45: 0.007 * 0.5**0.9, 89.95: 0},
+     (4e-5, ) * 3, False, 0),
 }
+
+
+def shorten(cfg, factor):
+    """Divide all that a recipe says of iterations."""
+    cfg.train_cfg.max_iters //= factor
+    cfg.train_cfg.val_interval //= factor
+    for scheduler in cfg.param_scheduler:
+        assert not scheduler.by_epoch
+        for key in {'begin', 'end', 'T_max'} & set(scheduler):
+            scheduler[key] //= factor
+        if 'milestones' in scheduler:
+            scheduler.milestones = [m // factor for m in scheduler.milestones]
 
 
 @pytest.mark.parametrize('name', RECIPES)
 def test_recipe_is_the_papers(name, tmp_path):
     iterations, rates, decay, nesterov, plain_from = RECIPES[name]
     cfg = load(f'configs/{name}.py')
+    length = iterations
+    if 'max_iters' in cfg.train_cfg:
+        shorten(cfg, 1000 // iterations)
+        length = cfg.train_cfg.max_iters  # mmengine sleeps where it repeats
     model = OneLayer()
     augments = cfg.model.get('train_cfg', {}).get('augments')
     model.data_preprocessor.batch_augments = augments
@@ -224,7 +318,7 @@ def test_recipe_is_the_papers(name, tmp_path):
         model,
         str(tmp_path),
         train_dataloader=torch.utils.data.DataLoader(
-            [dict(inputs=torch.ones(1, 1, 1))] * iterations * 2, 2),
+            [dict(inputs=torch.ones(2, 1, 1))] * length * 2, 2),
         train_cfg=dict(cfg.train_cfg),
         optim_wrapper=cfg.optim_wrapper,
         param_scheduler=cfg.param_scheduler,
@@ -250,6 +344,56 @@ def test_recipe_is_the_papers(name, tmp_path):
                for g in groups.values())
     on = [augment is not None for augment in diary.augments]
     assert on == [e < plain_from for e in range(len(on))]
+
+
+@pytest.mark.parametrize('name', [
+    'dca_se_mobilenet_v2', 'dca_sk_mobilenet_v2', 'dca_cbam_mobilenet_v2',
+    'dca_se_mnasnet1_0', 'cbam_mnasnet1_0'
+])
+def test_what_decays_in_dcanets_mobile_rows(name):
+    """All but batch norms, biases and depthwise; layer norms' weights do."""
+    cfg = load(f'configs/imagenet/dcanet/{name}_8xb64_in1k.py')
+    model = build_without_numbers(cfg.model)
+    groups = build_optim_wrapper(model, cfg.optim_wrapper).param_groups
+    decay = {id(p): g['weight_decay'] for g in groups for p in g['params']}
+    for prefix, module in model.named_modules():
+        for key, parameter in module.named_parameters(recurse=False):
+            spared = (
+                isinstance(module, nn.modules.batchnorm._BatchNorm)
+                or key == 'bias' or getattr(module, 'groups', 1) > 1)
+            assert decay[id(parameter)] == (0 if spared else 4e-5), (
+                f'{prefix}.{key}')
+
+
+def test_mobile_crops_are_the_papers():
+    dcanet, ssdlite, deeplab = (
+        load(f'configs/{name}.py') for name in (
+            'imagenet/dcanet/mobilenet_v2_8xb64_in1k',
+            'ssdlite/ssdlite320_mbv2_voc0712',
+            'deeplabv3/deeplabv3_mbv2_os8_cityscapes'))
+    crop = dcanet.train_dataloader.dataset.pipeline[1]
+    assert crop.crop_ratio_range == (0.1, 1.0)
+    for dataset in ssdlite.train_dataloader.dataset.datasets:
+        assert [step.type for step in dataset.pipeline[2:6]] == [
+            'PhotoMetricDistortion', 'Expand', 'MinIoURandomCrop',
+            'RandomFlip']
+        assert dataset.pipeline[4].min_ious == (0.1, 0.3, 0.7, 0.9)
+        assert 'filter_cfg' not in dataset  # small boxes count, too
+    resize = deeplab.train_dataloader.dataset.pipeline[2]
+    assert [choice[0].scale_factor for choice in resize.transforms] == [
+        0.5, 0.75, 1, 1.25, 1.5, 1.75, 2]
+
+
+def test_head_of_the_text_is_one_option_away():
+    path = 'configs/_base_/deeplabv3_mbv2.py'
+    lines = (ROOT / path).read_text().splitlines()
+    comment = ' '.join(line[2:] for line in lines if line.startswith('#'))
+    options = re.findall(r'(model\.[\w.]+)=(\S+)', comment)
+    cfg = load('configs/deeplabv3/deeplabv3_mbv2_os16_voc12aug.py')
+    cfg.merge_from_dict(
+        {k: DictAction._parse_iterable(v.strip('".')) for k, v in options})
+    model = build_without_numbers(cfg.model)
+    assert sum(p.numel() for p in model.parameters()) == 4240661
 
 
 def test_crops_smoothing_and_noise_are_the_papers():
@@ -309,9 +453,11 @@ def starts():
         text = (ROOT / path).read_text()
         if 'pretrained_backbone' in text:
             comment = text.split('pretrained_backbone')[0]
-            source, = set(re.findall(r'configs/imagenet/\S+\.py', comment))
-            yield path, source, dict(
-                re.findall(r'(model\.backbone\.\S+)=(\d+)', comment))
+            # Quoted networks have none.
+            for source in set(re.findall(r'configs/imagenet/\S+\.py',
+                                         comment)):
+                yield path, source, dict(
+                    re.findall(r'(model\.backbone\.\S+)=(\d+)', comment))
 
 
 @pytest.mark.parametrize('path, source, options', starts())
@@ -320,6 +466,9 @@ def test_the_named_imagenet_config_starts_the_detector(path, source, options):
     cfg = load(source)
     cfg.merge_from_dict({key: int(value) for key, value in options.items()})
     theirs = build_without_numbers(cfg.model.backbone).state_dict()
+    if 'deeplabv3' in path:  # goes without the last convolution
+        theirs = {
+            k: v for k, v in theirs.items() if not k.startswith('conv2.')}
     assert {k: v.shape for k, v in ours.items()} == {
         k: v.shape for k, v in theirs.items()}
 
@@ -373,8 +522,10 @@ def evaluate(model, cfg):
         for batch in loader:
             samples = model.val_step(batch)
             for sample in samples:
-                scores = (sample.pred_instances.scores if 'pred_instances'
-                          in sample else sample.pred_score)
+                scores = (
+                    sample.pred_instances.scores if 'pred_instances' in sample
+                    else sample.seg_logits.data if 'seg_logits' in sample
+                    else sample.pred_score)
                 assert len(scores) and scores.isfinite().all()
             evaluator.process(samples, batch)
     return evaluator.evaluate(len(loader.dataset))
@@ -393,6 +544,11 @@ def test_one_training_and_one_evaluation_step(path, data, monkeypatch):
         expected = ['coco/bbox_mAP', 'coco/bbox_mAP_50']
         if 'mask_head' in cfg.model.get('roi_head', {}):
             expected.append('coco/segm_mAP')
+        if cfg.val_evaluator.type == 'VOCMetric':
+            expected = ['pascal_voc/mAP', 'pascal_voc/AP50']
+    elif cfg.default_scope == 'mmseg':
+        cfg.model.backbone.init_cfg = None
+        expected = ['mIoU', 'aAcc']
     else:
         datasets.accept_cifar100(data, monkeypatch)
         # Batch norms that see two vectors have steep gradients.
