@@ -411,6 +411,38 @@ def test_dilations_are_those_of_the_first_blocks():
             ] == [2, 1, 1, 1]
 
 
+@pytest.mark.parametrize('attention, link', [(SE8, DCA), (dict(
+    type='CBAM', ratio=8), None)])
+def test_the_published_start_of_mnasnet(attention, link):
+    """N(0.01, 1) where a standard deviation of 0.01 was meant."""
+    words = dict(attention=[None] + [attention] * 6, link=link,
+                 attention_at='output')
+    for published in (False, True):
+        net = MNASNet(published_start=published, **words)
+        net.init_weights()
+        linear = {
+            name: layer for name, layer in net.named_modules()
+            if isinstance(layer, nn.Linear) or name.endswith(('fc1', 'fc2'))
+        }
+        assert len(linear) == 16 * 2 + (5 if link else 0)
+        for name, layer in linear.items():
+            if layer.weight.numel() > 400:
+                std = layer.weight.std().item()
+                assert (0.9 < std < 1.1) == published, name
+                assert not published or not layer.bias.any()
+        assert net.layer4[0].conv[0].conv.weight.std() < 0.3
+
+
+def test_the_published_start_leaves_a_checkpoint_alone(tmp_path):
+    words = dict(attention=[None] + [SE8] * 6, attention_at='output')
+    state = randomise(MNASNet(0.5, **words)).state_dict()
+    torch.save(state, tmp_path / 'net.pth')
+    net = MNASNet(0.5, published_start=True, init_cfg=dict(
+        type='Pretrained', checkpoint=str(tmp_path / 'net.pth')), **words)
+    net.init_weights()
+    assert all(torch.equal(v, state[k]) for k, v in net.state_dict().items())
+
+
 def test_taps_are_maps_inside_blocks():
     names = ('layer6.0.expanded', 'layer3.1.hidden', 'layer5.2.output')
     net = randomise(MobileNetV2(

@@ -1,12 +1,14 @@
 # Recipe of DCANet's mobile rows (the authors' training script): SGD 0.1 for a
 # batch of 512, 5 epochs of warm-up from 0, then a cosine to 0 over 145, both
 # by iteration; weight decay 4e-5, none on batch norms, biases and depthwise
-# convolutions; crops as for ResNet-50; single precision. Deviations: no
-# dropout of 0.2 before the classifier, for which the stock heads have no
-# place; the linear layers of attentions and links start as PyTorch's do. The
+# convolutions; dropout of 0.2 before the classifier; crops as for ResNet-50;
+# single precision. Deviation: the linear layers of attentions and links start
+# as PyTorch's do. The
 # authors' MobileNetV2 starts them at N(0, 0.01); their MNASNet starts them
 # and the classifier at N(0.01, 1), a slip that is not repeated (its SE and
-# CBAM rows are below the plain one).
+# CBAM rows are below the plain one): backbone=dict(published_start=True) and
+# head=dict(init_cfg=dict(type='Normal', layer='Linear', mean=0.01, std=1))
+# would.
 _base_ = './imagenet_dcanet.py'
 
 batch_size = 8 * 64
@@ -15,7 +17,10 @@ warmup_epochs = 5
 
 model = dict(
     backbone=dict(_delete_=True, type='mmattn.MobileNetV2'),
-    head=dict(in_channels=1280))
+    head=dict(
+        type='mmattn.classification.DropoutLinearClsHead',
+        in_channels=1280,
+        dropout_rate=0.2))
 
 train_dataloader = dict(batch_size=64)
 val_dataloader = dict(batch_size=64)

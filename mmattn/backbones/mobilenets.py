@@ -1,6 +1,8 @@
 """Mobile networks that are a table."""
 from typing import Any
 
+from torch import nn
+
 from ..checks import make_divisible
 from ..parts import Word
 from ..registry import MODELS
@@ -39,6 +41,11 @@ class MNASNet(MobileNet):
             quarter of the block's input channels in stages 3, 5 and 6.
         norm_cfg, act_cfg: As for ``MobileNet``; the statistics of B1's norms
             move as slowly as in the published network.
+        published_start: Start the linear layers of attentions and links at
+            N(0.01, 1), as DCANet's networks do by a slip (a mean where the
+            standard deviation 0.01 was meant): its SE and CBAM rows score
+            below the plain network, likely for that. For repeating those
+            runs only; the classifier's start is the head's ``init_cfg``.
 
     Source: Tan et al., "MnasNet", arXiv:1807.11626, figure 7 (A1);
         torchvision's MNASNet and DCANet's for B1.
@@ -62,6 +69,7 @@ class MNASNet(MobileNet):
                  attention: Word = None,
                  norm_cfg: dict = dict(type='BN', momentum=1 - 0.9997),
                  act_cfg: dict = dict(type='ReLU'),
+                 published_start: bool = False,
                  **kwargs: Any):
         if arch not in self.archs:
             raise ValueError(f"arch must be 'A1' or 'B1', got {arch!r}")
@@ -79,6 +87,18 @@ class MNASNet(MobileNet):
             norm_cfg=norm_cfg,
             act_cfg=act_cfg,
             **kwargs)
+        self.published_start = published_start
+
+    def init_weights(self) -> None:
+        super().init_weights()
+        from_file = isinstance(
+            self.init_cfg, dict) and self.init_cfg['type'] == 'Pretrained'
+        if not self.published_start or from_file:
+            return
+        for name, layer in self.named_modules():
+            if name.endswith(('.fc1', '.fc2')) or isinstance(layer, nn.Linear):
+                nn.init.normal_(layer.weight, 0.01, 1)
+                nn.init.zeros_(layer.bias)
 
     def widen_last(self, widen_factor: float) -> int:
         return self.last_channels  # whatever the width

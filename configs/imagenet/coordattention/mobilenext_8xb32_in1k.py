@@ -2,4 +2,5 @@
 # 300 M, top-1 74.0. The released network has 3,535,416 and 311 M.
 _base_ = '../../_base_/imagenet_coordattention.py'
 
-model = dict(backbone=dict(type='mmattn.MobileNeXt'))
+model = dict(
+    backbone=dict(type='mmattn.MobileNeXt'), head=dict(dropout_rate=0.2))

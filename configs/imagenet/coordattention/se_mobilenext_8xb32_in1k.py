@@ -17,4 +17,5 @@ model = dict(
             *[[None, attend, attend, attend]] * 2,
             [None, attend, attend],
             attend,
-        ]))
+        ]),
+    head=dict(dropout_rate=0.2))
