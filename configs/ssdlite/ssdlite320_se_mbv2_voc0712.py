@@ -1,7 +1,8 @@
 # Coordinate Attention, table 3: SSDLite320, MobileNetV2 + SE, VOC 2007 test.
 # Published mAP 71.7, 4.7 M parameters, the number of 81 classes; with the 21
 # of VOC it is 3,822,922. The levels behind the trunk have it, too: 3,809,324
-# with SE in the trunk alone.
+# with SE in the trunk alone. Deviation: ReLU inside SE; the released file has
+# ReLU6.
 _base_ = '../_base_/ssdlite320_voc0712.py'
 
 # The ImageNet checkpoint of the backbone: trained by
