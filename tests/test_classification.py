@@ -52,5 +52,6 @@ def test_a_rate_is_a_share(rate):
     ('eca/eca_mobilenet_v2_8xb32', 0.25)
 ])
 def test_published_rates(path, rate):
-    head = Config.fromfile(ROOT / f'configs/imagenet/{path}_in1k.py').model.head
+    cfg = Config.fromfile(ROOT / f'configs/imagenet/{path}_in1k.py')
+    head = cfg.model.head
     assert (head.type, head.dropout_rate) == (NAME, rate)

@@ -13,8 +13,8 @@ from .resnet_presets import (ResNet_CIFAR, ResNetV1c, ResNetV1d, ResNeXt,
 
 __all__ = [
     'Backbone', 'BasicBlock', 'Bottleneck', 'DepthwiseSeparable',
-    'InvertedResidual', 'MNASNet', 'MobileNeXt', 'MobileNet',
-    'MobileNetV1', 'MobileNetV2', 'MobileNetV3', 'PreActBlock', 'PreActResNet_CIFAR',
+    'InvertedResidual', 'MNASNet', 'MobileNeXt', 'MobileNet', 'MobileNetV1',
+    'MobileNetV2', 'MobileNetV3', 'PreActBlock', 'PreActResNet_CIFAR',
     'ResNeXt', 'ResNet', 'ResNetV1c', 'ResNetV1d', 'ResNet_CIFAR',
     'ResidualBlock', 'SKBottleneck', 'SKInvertedResidual', 'SKNet',
     'SandGlass', 'Stage'

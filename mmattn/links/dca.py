@@ -214,8 +214,9 @@ class SpatialLink(Link):
             learned constant for ever in every block but the first. For
             repeating that run only.
 
-    Departs: the start (see above); sizes that do not divide are pooled adaptively, where the
-        published code fails; where they divide the numbers are the same.
+    Departs: the norm's start, unless ``published_start``. Sizes that do not
+        divide are pooled adaptively, where the published code fails; where
+        they divide the numbers are the same.
     """
 
     def __init__(self,

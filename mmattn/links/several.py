@@ -1,4 +1,4 @@
-"""Links made of links: for attentions in a chain, for branches side by side."""
+"""Links made of links: for attentions in a chain, for parallel branches."""
 from typing import Any, Optional, Tuple
 
 from mmengine.model import BaseModule, ModuleList
