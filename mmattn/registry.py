@@ -9,7 +9,7 @@ MODELS = Registry(
     scope='mmattn',
     locations=[
         'mmattn.attentions', 'mmattn.fusions', 'mmattn.links',
-        'mmattn.backbones', 'mmattn.necks'
+        'mmattn.convs', 'mmattn.backbones', 'mmattn.necks'
     ])
 HOOKS = Registry(
     'hook',

@@ -1,4 +1,5 @@
 import logging
+import sys
 
 import pytest
 import torch
@@ -13,6 +14,8 @@ torch.set_num_threads(1)
 def fresh_start():
     """Same random numbers for each test, no scope left by the last one."""
     torch.manual_seed(0)
+    if 'torch._dynamo' in sys.modules:  # it counts the process's compilations
+        torch.compiler.reset()
     DefaultScope._instance_dict.clear()
     yield
     DefaultScope._instance_dict.clear()

@@ -11,13 +11,15 @@ from mmengine.registry import MODELS as ROOT_MODELS
 from mmengine.registry import DefaultScope
 from samples import randomise
 from test_mobile import ROWS as MOBILE_ROWS
+from test_peer_networks import ROWS as PEER_ROWS
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from mmattn.attentions import ECA, GC, SE
 from mmattn.backbones import (Backbone, BasicBlock, Bottleneck,
-                              PreActResNet_CIFAR, ResNet, ResNet_CIFAR,
-                              ResNetV1c, ResNetV1d, ResNeXt, SKNet)
+                              PreActResNet_CIFAR, PyConvResNet, Res2Net,
+                              ResNet, ResNet_CIFAR, ResNetV1c, ResNetV1d,
+                              ResNeXt, SKNet)
 from mmattn.registry import MODELS
 
 MODELS.import_from_location()
@@ -34,6 +36,25 @@ ROWS = {
                   (32, 64, 128, 256)),
     'ResNeXt': (ResNeXt, dict(depth=(2, 1, 2, 1), base_channels=8, groups=4),
                 (32, 64, 128, 256)),
+    'Res2Net': (Res2Net,
+                dict(depth=(2, 1, 2, 1), base_channels=8, base_width=6),
+                (32, 64, 128, 256)),
+    'PyConvResNet': (PyConvResNet,
+                     dict(
+                         depth=(2, 1, 2, 1),
+                         base_channels=8,
+                         arch='HG',
+                         groups=2,
+                         base_width=8), (32, 64, 128, 256)),
+    'EPSANet': (ResNet,
+                dict(
+                    depth=(2, 1, 2, 1),
+                    base_channels=8,
+                    conv2=dict(
+                        type='PSAConv',
+                        kernel_sizes=(3, 5),
+                        branch_groups=(1, 2),
+                        ratio=2)), (32, 64, 128, 256)),
     'SKNet': (SKNet,
               dict(
                   depth=(2, 1, 2, 1),
@@ -316,7 +337,8 @@ def test_every_registered_backbone_has_a_row():
         if isinstance(cls, type) and issubclass(cls, Backbone)
     }
     mobile = {cls for cls, _ in MOBILE_ROWS.values()}
-    assert registered == {cls for cls, _, _ in ROWS.values()} | mobile
+    peers = {make.func for make in PEER_ROWS.values()}
+    assert registered == {cls for cls, _, _ in ROWS.values()} | mobile | peers
 
 
 # Sizes of the real networks
@@ -895,7 +917,9 @@ def refuse(words, kind=ValueError, depth=(2, 1, 2, 1), **options):
            conv2=dict(type='Conv5d')),
     refuse('attention: SE has no option ration; it has ratio.*_delete_',
            attention=dict(type='SE', ration=4)),
-    refuse('attention: GE has no option ratio; it has none',
+    refuse('attention: GE has no option ration; it has size, ratio',
+           attention=dict(type='GE', ration=4)),
+    refuse('ratio=4 is theta-plus, which needs the size',
            attention=dict(type='GE', ratio=4)),
     refuse('depth_fusion: SelectiveFusion has no option rat',
            depth_fusion=[dict(SEL, rat=4), None, None, None]),

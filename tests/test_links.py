@@ -47,6 +47,10 @@ ZERO_GRADIENT = {
     'CBAM': ('match_conv.0.bias', ),
     'CoordAttention': ('attention.fc1.bias', 'link.conv.bias'),
     'MSCAM': ('branch.0.bias', 'branch.3.bias', 'link.conv.bias'),
+    'BAM': ('channel_branch.0.bias', 'spatial_branch.0.bias',
+            'spatial_branch.3.bias', 'spatial_branch.6.bias',
+            'link.conv.bias'),
+    'GSoP': ('attention.reduce.bias', ),
 }
 
 every_pair = pytest.mark.parametrize('name,link', PAIRS)

@@ -147,7 +147,6 @@ def test_compiles_to_one_graph(row):
         options = dict(out_taps=('layer6.0.expanded', ), out_indices=(6, ))
     net = randomise(build(row, **options)).eval()
     x = image(2, 3, 75, 53)
-    torch.compiler.reset()  # the limit of recompilations is the process's
     compiled = torch.compile(deepcopy(net), backend='eager', fullgraph=True)
     assert all(torch.equal(*pair) for pair in zip(compiled(x), net(x)))
 

@@ -2,6 +2,8 @@
 import inspect
 from typing import Iterator, List
 
+from torch import nn
+
 from mmattn.attentions import Attention
 from mmattn.backbones import Backbone
 from mmattn.fusions import Fusion
@@ -26,7 +28,8 @@ def _slot(made: object) -> str:
         return 'link'
     for base, slot in ((Fusion, 'fusion, depth_fusion'),
                        (Attention, 'attention, stage_attention'),
-                       (Link, 'link'), (Backbone, 'backbone'), (FPN, 'neck')):
+                       (Link, 'link'), (Backbone, 'backbone'), (FPN, 'neck'),
+                       (nn.Module, 'conv2')):
         if issubclass(made, base):
             return slot
     raise TypeError(f'{made} fits no slot')

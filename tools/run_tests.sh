@@ -9,4 +9,5 @@ root=$(cd "$(dirname "$0")/.." && pwd)
 bash "$root/tools/setup_env.sh"
 cd "$root"
 export PYTHONPATH=$root${PYTHONPATH:+:$PYTHONPATH}
-exec "${MMATTN_VENV:-$root/.venv}/bin/python" -m pytest "$@"
+# Two processes, a file at a time: more would need more memory.
+exec "${MMATTN_VENV:-$root/.venv}/bin/python" -m pytest -n 2 --dist loadfile "$@"

@@ -1,5 +1,10 @@
-from torch import Tensor
+from typing import Optional, Tuple, Union
 
+from mmcv.cnn import build_norm_layer
+from torch import Tensor, nn
+from torch.nn.modules.utils import _pair
+
+from ..checks import check_batch, hidden_channels
 from ..links import ChannelLink
 from ..registry import MODELS
 from .base import Attention
@@ -7,29 +12,79 @@ from .base import Attention
 
 @MODELS.register_module()
 class GE(Attention):
-    """Scale every channel by the sigmoid of its own mean.
+    """Scale every channel by a gate that sees the whole of that channel.
 
-    ``y = x * sigmoid(mean_hw(x))``; no parameters. This is the theta-minus
-    form of Gather-Excite with global extent.
+    Gather-Excite with global extent: theta-minus, ``y = x *
+    sigmoid(mean_hw(x))``, has no parameters. Theta, ``y = x * sigmoid(d)``
+    with ``d = norm(sum_hw(w * x))``, weighs every position of each channel;
+    theta-plus is ``y = x * sigmoid(W2 relu(W1 relu(d)))``.
 
     Args:
-        in_channels: C. Decides nothing here; the slot of an attention gives
-            it to every kind.
+        in_channels: C.
+        size: Makes it theta: H and W of the only maps it then takes, or the
+            side of square ones; 56, 28, 14 and 7 in a ResNet at 224.
+        ratio: Makes theta theta-plus: C over hidden width.
+        norm_cfg: The norm of theta and theta-plus.
 
     Shape:
         ``(B, C, H, W)`` to the same. Descriptor: ``(B, C, 1, 1)``.
 
-    Source: Hu et al., "Gather-Excite", arXiv:1810.12348, section 3.1.
-    Departs: none. (DCANet's tables call it GEtheta.)
+    Source: Hu et al., "Gather-Excite", arXiv:1810.12348, sections 3.1 and
+        3.2; the released networks for the relu behind the norm.
+    Departs: none. (DCANet's tables call theta-minus GEtheta.)
+
+    Raises:
+        ValueError: ``size`` is no size; ``ratio`` leaves no hidden channel,
+            or there is no ``size``. In forward: a map of another size; a
+            batch norm would train on one image.
     """
 
     link_type = ChannelLink
 
-    def __init__(self, in_channels: int):
+    def __init__(self,
+                 in_channels: int,
+                 *,
+                 size: Union[None, int, Tuple[int, int]] = None,
+                 ratio: Optional[int] = None,
+                 norm_cfg: dict = dict(type='BN')):
         super().__init__()
+        self.gather, self.norm = None, nn.Identity()
+        self.excite = nn.Sequential()
+        if size is None:
+            if ratio is not None:
+                raise ValueError(f'ratio={ratio} is theta-plus, which needs '
+                                 'the size of its maps: give size=(H, W)')
+            return
+        size = tuple(_pair(size))
+        if len(size) != 2 or not all(type(n) is int and n > 0 for n in size):
+            raise ValueError('size must be a positive integer or two of them, '
+                             f'(H, W), got {size}')
+        self.gather = nn.Conv2d(
+            in_channels, in_channels, size, groups=in_channels, bias=False)
+        self.norm = build_norm_layer(norm_cfg, in_channels)[1]
+        if ratio is not None:
+            hidden = hidden_channels(in_channels, ratio)
+            self.excite = nn.Sequential(
+                nn.ReLU(inplace=True), nn.Conv2d(in_channels, hidden, 1),
+                nn.ReLU(inplace=True), nn.Conv2d(hidden, in_channels, 1))
+
+    def init_weights(self) -> None:
+        super().init_weights()
+        if self.gather is not None:  # by fan-in; a backbone's is by fan-out
+            nn.init.kaiming_normal_(self.gather.weight, nonlinearity='relu')
+        for layer in self.excite[1::2]:
+            nn.init.normal_(layer.weight, std=0.01)
+            nn.init.zeros_(layer.bias)
 
     def extract(self, x: Tensor) -> Tensor:
-        return x.mean((2, 3), keepdim=True)
+        if self.gather is None:
+            return x.mean((2, 3), keepdim=True)
+        if x.shape[2:] != self.gather.kernel_size:
+            raise ValueError(
+                f'GE: a kernel of size {self.gather.kernel_size} cannot weigh '
+                f'a map of {tuple(x.shape[2:])}; use theta-minus (no size)')
+        return self.gather(x)
 
     def transform(self, d: Tensor) -> Tensor:
-        return d.sigmoid()
+        check_batch(self, self.norm, d)
+        return self.excite(self.norm(d)).sigmoid()

@@ -126,7 +126,7 @@ class Bottleneck(ResidualBlock):
         hidden = math.floor(channels * width / groups) * groups
         if hidden < 1:
             raise ValueError(f'groups={groups} leave no channel for a 3x3 '
-                             f'convolution of width {channels * width:g}')
+                             f'convolution of width {float(channels * width)}')
         stride1, stride2 = (stride, 1) if style == 'caffe' else (1, stride)
         self.conv1 = parts.conv(in_channels, hidden, 1, stride=stride1)
         self.norm1_name = self.add_norm(parts, hidden, 1)

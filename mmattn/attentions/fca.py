@@ -1,0 +1,90 @@
+import math
+from typing import Optional, Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from ..checks import check_positive
+from ..links import MapLink
+from ..registry import MODELS
+from .se import SE
+
+# Of rows and of columns, in a plane of 7 x 7; the best pair first.
+FREQUENCIES = ((0, 0, 6, 0, 0, 1, 1, 4, 5, 1, 3, 0, 0, 0, 3, 2,
+                4, 6, 3, 5, 5, 2, 6, 5, 5, 3, 3, 4, 2, 2, 6, 1),
+               (0, 1, 0, 5, 2, 0, 2, 0, 0, 6, 0, 4, 6, 3, 5, 2,
+                6, 3, 3, 3, 5, 1, 1, 2, 4, 2, 1, 1, 3, 0, 5, 3))
+
+
+@MODELS.register_module()
+class Fca(SE):
+    """Scale every channel by a gate that sees one frequency of each channel.
+
+    SE, ``y = x * sigmoid(W2 relu(W1 d))`` without biases, where instead of
+    the mean ``d_c`` is a coefficient of the channel's orthonormal discrete
+    cosine transform: the i-th of n equal groups of channels is read at the
+    i-th of n pairs of frequencies ``(u, v)``.
+
+    Args:
+        in_channels: C, divisible by ``num_frequencies``.
+        ratio: C over hidden width.
+        num_frequencies: n, up to 32 of the paper's list ("top16").
+        dct_size: Side of the square the map is pooled to before the
+            transform. None transforms the map as it is, at ``u H // 7`` of H
+            frequencies; d then grows with the side of the map. To use weights
+            at another size than they were trained at, give the sides of
+            training: 56, 28, 14 and 7 for the stages of the published nets.
+
+    Shape:
+        ``(B, C, H, W)`` to the same. Descriptor: ``(B, C, 1, 1)``.
+
+    Source: Qin et al., "FcaNet", arXiv:2012.11879, section 3.3.
+    Departs: a cosine for each frequency of a side, and pooling folded into
+        it, instead of one N x N table for each channel (same numbers);
+        sides that are no multiple of 7 have the nearest frequency below.
+
+    Raises:
+        ValueError: ``ratio`` leaves no hidden channel; n is not 1 to 32 or
+            does not divide C; ``dct_size`` is not positive.
+    """
+
+    link_type = MapLink
+
+    def __init__(self,
+                 in_channels: int,
+                 *,
+                 ratio: int = 16,
+                 num_frequencies: int = 16,
+                 dct_size: Optional[int] = None):
+        super().__init__(in_channels, ratio=ratio, bias=False)
+        check_positive(num_frequencies=num_frequencies)
+        if num_frequencies > 32 or in_channels % num_frequencies:
+            raise ValueError(f'num_frequencies={num_frequencies} must be at '
+                             f'most 32 and divide in_channels={in_channels}')
+        if dct_size is not None:
+            check_positive(dct_size=dct_size)
+        self.num_frequencies = num_frequencies
+        self.dct_size = dct_size
+
+    def _cosines(self, size: int, x: Tensor, each: Sequence[int]) -> Tensor:
+        """One of 7 cosines along a side of the map for each frequency."""
+        side = self.dct_size or size
+        dtype = torch.promote_types(x.dtype, torch.float32)
+        f = (torch.arange(7, device=x.device) * side // 7)[:, None]
+        t = torch.arange(side, device=x.device, dtype=dtype) + 0.5
+        basis = (f * t * (math.pi / side)).cos() / side**0.5
+        basis = torch.where(f > 0, basis * 2**0.5, basis)
+        if side != size:  # pooling the map or the basis is the same
+            pool = torch.eye(size, device=x.device, dtype=dtype)
+            basis = basis @ F.adaptive_avg_pool1d(pool, side).T
+        return torch.stack([basis[i] for i in each])
+
+    def extract(self, x: Tensor) -> Tensor:
+        rows, columns = (
+            self._cosines(size, x, each[:self.num_frequencies])
+            for size, each in zip(x.shape[2:], FREQUENCIES))
+        basis = (rows[:, :, None] * columns[:, None]).flatten(1).to(x.dtype)
+        groups = x.flatten(2).unflatten(1, (self.num_frequencies, -1))
+        d = groups @ basis[..., None]  # (B, n, C/n, 1)
+        return d.flatten(1)[..., None, None]

@@ -1,0 +1,6 @@
+from .branches import PSAConv, PyConv
+from .lip import LIP, LIPTrunk, SimplifiedLIP, lip_pool
+
+__all__ = [
+    'LIP', 'LIPTrunk', 'PSAConv', 'PyConv', 'SimplifiedLIP', 'lip_pool'
+]
