@@ -133,6 +133,17 @@ SK_MOBILE = mobile(
         type='SelectiveFusion', ratio=8, min_channels=1, bias=False))
 CA = mobile(
     'MobileNetV2', attention=[None] + [dict(type='CoordAttention')] * 6)
+RES2NET = dict(type='mmattn.Res2Net')
+V1B = dict(RES2NET, deep_stem=True, avg_down=True)
+PYCONV = dict(type='mmattn.PyConvResNet')
+HG = dict(PYCONV, arch='HG')
+EPSANET = dict(conv2=dict(type='PSAConv'))
+BAM = dict(type='BAM')
+GSOP = dict(
+    depth=50,
+    strides=(1, 2, 2, 1),
+    attention=[[None] * (blocks - 1) + [dict(type='GSoP', stride=stride)]
+               for blocks, stride in zip((3, 4, 6, 3), (2, 1, 1, 1))])
 # file: its table, our backbone
 LAYOUTS = {
     'sda__sda_resnet86': ('sda', dict(SDA_86, **GROUPS)),
@@ -188,6 +199,39 @@ LAYOUTS = {
     'peers__cbam_resnet101': ('dcanet cbam', dict(depth=101, attention=CBAM)),
     'peers__sk_resnet50':
     ('dcanet sk', dict(SK, branches=(dict(groups=32), ))),
+    'peers__res2net50_26w_4s': ('peers res2net', dict(RES2NET, depth=50)),
+    'peers__res2net101_26w_4s': ('peers res2net', dict(RES2NET, depth=101)),
+    'peers__res2net50_v1b_26w_4s': ('peers res2net v1b', dict(V1B, depth=50)),
+    'peers__res2net101_v1b_26w_4s': ('peers res2net v1b',
+                                     dict(V1B, depth=101)),
+    'peers__pyconvresnet50': ('peers pyconv', dict(PYCONV, depth=50)),
+    'peers__pyconvresnet101': ('peers pyconv', dict(PYCONV, depth=101)),
+    'peers__pyconvhgresnet50': ('peers pyconv', dict(HG, depth=50)),
+    'peers__pyconvhgresnet101': ('peers pyconv', dict(HG, depth=101)),
+    'peers__epsanet50': ('peers epsanet', dict(EPSANET, depth=50)),
+    'peers__epsanet101': ('peers epsanet', dict(EPSANET, depth=101)),
+    'peers__bl_resnet50': ('peers bl_resnet',
+                           dict(type='mmattn.BLResNet', depth=50)),
+    'peers__scalenet50': ('peers scalenet',
+                          dict(type='mmattn.ScaleResNet', depth=50)),
+    'peers__sa_resnet50': ('peers sa',
+                           dict(depth=50, attention=dict(type='SA'))),
+    'peers__sge_resnet50': ('peers sge',
+                            dict(depth=50, attention=dict(type='SGE'))),
+    'peers__bam_resnet50':
+    ('peers bam', dict(depth=50, stage_attention=[BAM, BAM, BAM, None])),
+    **{
+        f'peers__fcanet{depth}{cosines}':
+        ('peers fca', dict(depth=depth, attention=dict(type='Fca')))
+        for depth in (50, 101) for cosines in ('', '_dct')
+    },
+    'peers__gsop_net1_resnet50': ('peers gsop', GSOP),
+    'sda__res2net86': ('peers res2net', dict(RES2NET, depth=86)),
+    'sda__sda_res2net86': ('sda res2net', dict(SDA_86, **RES2NET)),
+    'sda__det_sda_res2net86': ('sda res2net', dict(SDA_86, **RES2NET)),
+    'sda__pyconv86': ('peers pyconv', dict(PYCONV, depth=86)),
+    'sda__sda_pyconv86': ('sda pyconv', dict(SDA_86, **PYCONV)),
+    'sda__epsanet86': ('peers epsanet', dict(EPSANET, depth=86)),
     'dcanet__mobilenet_v2': ('torchvision mobilenet_v2',
                              mobile('MobileNetV2')),
     'dcanet__se_mobilenet_v2':
@@ -309,7 +353,9 @@ DEAD = {
     'coordatt__timm_mobilenetv3_large': 960 * 1280 + 1280 + 1280 * 1000 + 1000
 }
 FIRST_BLOCK = ('layer1.0.', 'features.1.', 'features2.0.', 'layers2.0.0.')
-BUFFERS = ('running_mean', 'running_var', 'num_batches_tracked')
+# Of FcaNet the tables of cosines, which ours computes.
+COSINES = '.att.dct_layer.weight'
+BUFFERS = ('running_mean', 'running_var', 'num_batches_tracked', COSINES)
 
 
 def count(weights):
@@ -355,7 +401,9 @@ def test_tables_are_total(name):
     mapped, dropped = map_keys(table, weights)
     assert dropped == len(dead)
     behind = ('conv_head.', 'classifier.') if 'mobilenetv3' in name else ()
-    assert all(key.startswith(FIRST_BLOCK + behind) for key in dead)
+    assert all(
+        key.startswith(FIRST_BLOCK + behind) or key.endswith(COSINES)
+        for key in dead)
     lost = count({key: weights[key] for key in dead})
     assert lost == DEAD.get(name, 0)
 
@@ -393,6 +441,8 @@ V1, V2, V3, A1 = (f'coordatt__timm_{name}' for name in (
     'mobilenetv1', 'mobilenetv2', 'mobilenetv3_large', 'mnasnet_a1'))
 SX = 'coordatt__ssdlite320_mobilenext_voc'
 SE_SSD = 'coordatt__ssdlite320_se_mbv2_voc'
+R2, SR2 = 'peers__res2net50_v1b_26w_4s', 'sda__sda_res2net86'
+BL, BAM_50 = 'peers__bl_resnet50', 'peers__bam_resnet50'
 
 
 @pytest.mark.parametrize('name, theirs, ours', [
@@ -421,6 +471,38 @@ SE_SSD = 'coordatt__ssdlite320_se_mbv2_voc'
     (V3, 'blocks.0.0.bn1.bias', 'layer1.0.conv.0.bn.bias'),
     (V3, 'blocks.0.0.bn2.bias', 'layer1.0.conv.1.bn.bias'),
     (A1, 'blocks.5.2.bn1.bias', 'layer6.2.conv.0.bn.bias'),
+    (R2, 'conv1.1.bias', 'stem.1.bias'),
+    (R2, 'conv1.4.bias', 'stem.4.bias'),
+    (R2, 'layer3.2.bns.2.bias', 'layer3.2.bns.2.bias'),
+    (SR2, 'stage3.layers.7.convs.1.weight', 'layer3.7.convs.1.weight'),
+    (BL, 'bn_l0.bias', 'bn_l0.bias'),
+    (BL, 'bn_l1.bias', 'bn_l1.bias'),
+    (BL, 'bn_b0.bias', 'bn_b0.bias'),
+    (BL, 'layer3.big.4.bn1.bias', 'layer3.0.big.4.bn1.bias'),
+    (BL, 'layer3.big.4.bn2.bias', 'layer3.0.big.4.bn2.bias'),
+    (BL, 'layer3.fusion.0.bn1.bias', 'layer3.1.bn1.bias'),
+    (BL, 'layer4.1.bn2.bias', 'layer4.1.bn2.bias'),
+    ('peers__sa_resnet50', 'layer2.3.sa.cweight',
+     'layer2.3.attention.mean_weight'),
+    ('peers__sa_resnet50', 'layer2.3.sa.cbias',
+     'layer2.3.attention.mean_bias'),
+    ('peers__sa_resnet50', 'layer2.3.sa.sweight',
+     'layer2.3.attention.map_weight'),
+    ('peers__sa_resnet50', 'layer2.3.sa.sbias',
+     'layer2.3.attention.map_bias'),
+    ('peers__sge_resnet50', 'layer2.3.sge.weight',
+     'layer2.3.attention.weight'),
+    ('peers__gsop_net1_resnet50', 'layer2.3.bn_for_DR.bias',
+     'layer2.3.attention.norm.bias'),
+    ('peers__gsop_net1_resnet50', 'layer2.3.row_bn.bias',
+     'layer2.3.attention.row_norm.bias'),
+    *((BAM_50, f'bam2.spatial_att.gate_s.gate_s_{layer}.bias',
+       f'layer2.stage_attention.spatial_branch.{i}.bias')
+      for layer, i in (('conv_reduce0', 0), ('bn_reduce0', 1),
+                       ('conv_di_0', 3), ('bn_di_0', 4), ('conv_di_1', 6),
+                       ('bn_di_1', 7))),
+    (BAM_50, 'bam2.channel_att.gate_c.gate_c_bn_1.bias',
+     'layer2.stage_attention.channel_branch.1.bias'),
 ])
 def test_layers_of_one_shape_keep_their_order(name, theirs, ours):
     """For layouts that no output and no formula is known of."""

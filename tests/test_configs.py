@@ -65,6 +65,7 @@ PUBLISHED = {
     'imagenet/aff/resnet101_8xb128_in1k': 44549160,
     'imagenet/aff/eca_resnet101_8xb128_in1k': 44549317,
     'imagenet/aff/se_resnet101_8xb128_in1k': 49326872,
+    'imagenet/aff/ge_theta_plus_resnet101_8xb128_in1k': 58323224,
     'cifar100/aff/aff_resnet32_1xb128_cifar100': 7897156,
     'cifar100/aff/aff_resnext38_32x4d_1xb128_cifar100': 7770148,
     'cifar100/aff/aff_resnext47_32x4d_1xb128_cifar100': 9605828,
@@ -97,6 +98,35 @@ PUBLISHED = {
     'mask_rcnn/mask_rcnn_se_r101_1x_coco': (68166176, 67915440),
     'mask_rcnn/mask_rcnn_sda_r86_1x_coco': (46055088, 45750512),
     'mask_rcnn/mask_rcnn_sda_se_r86_1x_coco': (67966016, 67457840),
+    'imagenet/sda/epsa_resnet50_4xb64_in1k': 22561715,
+    'imagenet/sda/epsa_resnet86_4xb64_in1k': 36607873,
+    'imagenet/sda/epsa_resnet101_4xb64_in1k': 38900279,
+    'imagenet/sda/sda_epsa_resnet86_4xb64_in1k': 39392001,
+    'imagenet/sda/pyconv_resnet50_4xb64_in1k': 24847720,
+    'imagenet/sda/pyconv_resnet86_4xb64_in1k': 40547048,
+    'imagenet/sda/pyconvhg_resnet101_4xb64_in1k': 44627240,
+    'imagenet/sda/sda_pyconv_resnet86_4xb64_in1k': 43331176,
+    'imagenet/sda/res2_resnet50_4xb64_in1k': 25699120,
+    'imagenet/sda/res2_resnet86_4xb64_in1k': 42470416,
+    'imagenet/sda/res2_resnet101_4xb64_in1k': 45206688,
+    'imagenet/sda/sda_res2_resnet86_4xb64_in1k': 45254544,
+    'imagenet/sda/bl_resnet50_4xb64_in1k': 26694568,
+    'imagenet/sda/scale_resnet50_4xb64_in1k': 31483618,
+    'imagenet/sda/gsop_resnet50_4xb64_in1k': 28285224,
+    'imagenet/sda/fca_resnet50_4xb64_in1k': 28071976,
+    'imagenet/sda/a2_resnet50_4xb64_in1k': 32897064,
+    'imagenet/sda/bam_resnet50_4xb64_in1k': 25915099,
+    'imagenet/sda/sa_resnet50_4xb64_in1k': 25557740,
+    'faster_rcnn/faster_rcnn_epsa_r50_1x_coco': (38757739, 38561624),
+    'faster_rcnn/faster_rcnn_fca_r50_1x_coco': (44018080 + 249920, 44018080),
+    'faster_rcnn/faster_rcnn_res2_r50_1x_coco': (41895144, 41671552),
+    'faster_rcnn/faster_rcnn_res2_r101_1x_coco': (61402712, 61179120),
+    'faster_rcnn/faster_rcnn_sda_res2_r86_1x_coco': (61446472, 60978416),
+    'mask_rcnn/mask_rcnn_epsa_r50_1x_coco': (41401019, 41204904),
+    'mask_rcnn/mask_rcnn_fca_r50_1x_coco': (46661360 + 249920, 46661360),
+    'mask_rcnn/mask_rcnn_res2_r50_1x_coco': (44538424, 44314832),
+    'mask_rcnn/mask_rcnn_res2_r101_1x_coco': (64045992, 63822400),
+    'mask_rcnn/mask_rcnn_sda_res2_r86_1x_coco': (64089752, 63621696),
     # DCANet's mobile rows
     'imagenet/dcanet/mnasnet1_0_8xb64_in1k': 4383312,
     'imagenet/dcanet/se_mnasnet1_0_8xb64_in1k': 4421688,
@@ -247,6 +277,20 @@ RECIPES = {
     (2, STEPS_30, (1e-4, ) * 3, False, 0),
     'imagenet/aff/eca_resnet101_8xb128_in1k':
     (2, {e: 4 * lr for e, lr in STEPS_30.items()}, (1e-4, ) * 3, False, 0),
+    'imagenet/sda/bl_resnet50_4xb64_in1k':
+    (2, {0: 0.1, 55: 0.05, 109.5: 2e-5}, (1e-4, ) * 3, True, 0),
+    'imagenet/sda/fca_resnet50_4xb64_in1k':
+    (4, {0: 0, 2.5: 0.05, 5: 0.1, 52.5: 0.05, 99.75: 0},
+     (1e-4, ) * 3, False, 0),
+    'imagenet/sda/gsop_resnet50_4xb64_in1k':
+    (2, {e: lr * 256 / 384 for e, lr in STEPS_30.items() if e < 95}
+     | {94.5: 1e-4 * 256 / 384}, (1e-4, ) * 3, False, 0),
+    'imagenet/sda/epsa_resnet101_4xb64_in1k':
+    (2, {29.5: 0.1, 30: 0.01, 60: 1e-3, 90: 1e-4, 119.5: 1e-4},
+     (1e-4, ) * 3, False, 0),
+    'imagenet/sda/pyconvhg_resnet101_4xb64_in1k':
+    (2, {29.5: 0.1, 30: 0.01, 60: 1e-3, 79.5: 1e-3, 80: 1e-4, 89.5: 1e-4},
+     (1e-4, ) * 3, False, 0),
     'imagenet/sda/sda_se_resnet86_4xb64_in1k':
     (2, {30.5: 0.1, 31: 0.01, 61: 1e-3, 91: 1e-4, 119.5: 1e-4},
      (1e-4, ) * 3, False, 0),
@@ -531,12 +575,19 @@ def evaluate(model, cfg):
     return evaluator.evaluate(len(loader.dataset))
 
 
+# Theta-plus has kernels of the size of its maps; ScaleNet refuses maps too
+# small for its pooling by 7.
+FULL_SIZE = ('ge_theta_plus', 'scale_resnet50')
+
+
 @pytest.mark.config
 @pytest.mark.parametrize('path', CONFIGS)
 def test_one_training_and_one_evaluation_step(path, data, monkeypatch):
     """The config's own pipelines, loss, optimizer and metrics."""
     set_random_seed(0)
     cfg = load(path)
+    if any(name in path for name in FULL_SIZE):
+        monkeypatch.setattr(datasets, 'SCALE', (224, 224))
     datasets.point(cfg, data)
     if cfg.default_scope == 'mmdet':
         cfg.model.backbone.init_cfg = None  # nothing is downloaded here

@@ -37,6 +37,8 @@ NETWORKS = {
     'coordatt__mbv2_ca_trainbn':
     'coordattention/ca_mobilenet_v2_8xb32_in1k.py',
     'coordatt__mobilenext_trainbn': 'coordattention/mobilenext_8xb32_in1k.py',
+    'peers__epsanet50': 'sda/epsa_resnet50_4xb64_in1k.py',
+    'peers__res2net50_26w_4s': 'sda/res2_resnet50_4xb64_in1k.py',
 }
 
 

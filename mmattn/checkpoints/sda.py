@@ -1,14 +1,16 @@
 """Names of SDA-xNet's networks (QingbeiGuo/SDA-xNet), of any depth.
 
-With depth attention, plain, with squeeze-and-excitation or with CBAM; the
-detection backbones lack classifier and norm. The baselines of that source
-are here as far as they have no names of torchvision: its SENet, and the CBAM
+With depth attention, plain, with squeeze-and-excitation, with CBAM, or over
+Res2Net's or PyConvResNet's blocks; the detection backbones lack classifier
+and norm. The baselines of that source are here as far as they have no names
+of torchvision or of the networks' own authors: its SENet, and the CBAM
 networks of luuuyi/CBAM.PyTorch, whose block its CBAM rows were built from.
 """
 import torch
 from torch import Tensor
 
 from .convert import Table, as_conv, below
+from .peers import PYCONV, RES2NET
 from .torchvision import BLOCK, OURS, network
 
 
@@ -61,6 +63,9 @@ TABLES = (
     _depth('sda', block={}),
     _depth('sda se', 'stage{}.layers.{}.fc1.weight', block=SE),
     _depth('sda cbam', 'stage{}.layers.{}.sa.conv1.weight', block=CBAM),
+    _depth('sda res2net', 'stage{}.layers.{}.convs.0.weight', block=RES2NET),
+    _depth('sda pyconv', 'stage{}.layers.{}.conv2.conv2_1.weight',
+           block=PYCONV),
     _baseline('sda baseline se', 'fc1.weight', SE),
     _baseline('sda baseline cbam', 'sa.conv1.weight', CBAM),
 )
