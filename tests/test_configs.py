@@ -213,6 +213,7 @@ def test_every_published_row_is_a_config():
     assert set(PUBLISHED) <= set(CONFIGS)
 
 
+@pytest.mark.config
 @pytest.mark.parametrize('path', PUBLISHED)
 def test_parameters_are_the_published_ones(path):
     parameters = list(build_without_numbers(load(path).model).parameters())
