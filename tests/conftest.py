@@ -1,5 +1,4 @@
 import logging
-import sys
 
 import pytest
 import torch
@@ -14,8 +13,6 @@ torch.set_num_threads(1)
 def fresh_start():
     """Same random numbers for each test, no scope left by the last one."""
     torch.manual_seed(0)
-    if 'torch._dynamo' in sys.modules:  # it counts the process's compilations
-        torch.compiler.reset()
     DefaultScope._instance_dict.clear()
     yield
     DefaultScope._instance_dict.clear()

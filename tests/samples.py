@@ -1,4 +1,6 @@
 """Random weights, and random batches in each toolbox's own structures."""
+from copy import deepcopy
+
 import torch
 from mmengine.structures import InstanceData, PixelData
 
@@ -23,6 +25,12 @@ def randomise(module, seed=0):
             elif key.endswith('running_var'):
                 value.uniform_(0.5, 2, generator=generator)
     return module
+
+
+def in_one_graph(module):
+    """A compiled copy; each test has the process's limit for itself."""
+    torch.compiler.reset()
+    return torch.compile(deepcopy(module), backend='eager', fullgraph=True)
 
 
 def boxes(num_classes: int, with_mask: bool = False):

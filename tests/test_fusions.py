@@ -5,7 +5,7 @@ from copy import deepcopy
 
 import pytest
 import torch
-from samples import randomise
+from samples import in_one_graph, randomise
 from torch.autograd import gradcheck
 from torch.func import functional_call
 
@@ -129,7 +129,7 @@ def test_deepcopy_and_state_dict(name):
 def test_compiles_to_one_graph(name, training):
     layer = build(name).train(training)
     xs = random_maps(2, 2, CHANNELS, 7, 5)
-    compiled = torch.compile(deepcopy(layer), backend='eager', fullgraph=True)
+    compiled = in_one_graph(layer)
     assert torch.equal(compiled(xs), layer(xs))
 
 

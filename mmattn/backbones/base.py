@@ -57,6 +57,7 @@ class Backbone(BaseModule):
         self.num_stages = num_stages
         self.out_indices = tuple(out_indices)
         self.out_taps = tuple(out_taps)
+        self.tap_places: Tuple[Tuple[str, int, str], ...] = ()
         self.frozen_stages = frozen_stages
         self.norm_eval = norm_eval
         self.on_partial_load = on_partial_load
@@ -144,8 +145,8 @@ class Backbone(BaseModule):
         self.stage_names.append(name)
         return linked
 
-    def check_taps(self) -> None:
-        """Raise ValueError if ``out_taps`` names what is not there."""
+    def find_taps(self) -> None:
+        """Find the maps of ``out_taps``; ValueError for what is not there."""
         known = [
             f'{stage}.{i}.{name}' for stage in self.stage_names
             for i, block in enumerate(getattr(self, stage))
@@ -156,6 +157,8 @@ class Backbone(BaseModule):
             raise ValueError(f'out_taps {", ".join(wrong)} are no maps of '
                              f'{type(self).__name__}; it has '
                              f'{", ".join(known)}')
+        names = (tap.split('.') for tap in self.out_taps)
+        self.tap_places = tuple((s, int(i), name) for s, i, name in names)
 
     def forward_stem(self, x: Tensor) -> Tensor:
         """Image to the first stage's input."""
@@ -172,12 +175,9 @@ class Backbone(BaseModule):
     def forward(self, x: Tensor) -> Tuple[Tensor, ...]:
         x = self.forward_stem(x)
         carry, outs = None, []
-        # Places for the maps that are asked for; this call's own.
-        places = [(stage, int(i), name) for stage, i, name in
-                  (tap.split('.') for tap in self.out_taps)]
-        taps = {stage: {} for stage, _, _ in places}
-        for stage, i, name in places:
-            taps[stage].setdefault(i, {})[name] = None
+        taps = {}  # places for the maps asked for, this call's own
+        for stage, i, name in self.tap_places:
+            taps.setdefault(stage, {}).setdefault(i, {})[name] = None
         last = max([*self.out_indices, *(
             self.stage_names.index(stage) for stage in taps)])
         for i, stage in enumerate(self.stage_names[:last + 1]):
@@ -186,7 +186,7 @@ class Backbone(BaseModule):
                 outs.append(x)
         if self.num_stages in self.out_indices:
             outs.append(self.forward_tail(x))
-        return (*(taps[stage][i][name] for stage, i, name in places), *outs)
+        return (*(taps[s][i][name] for s, i, name in self.tap_places), *outs)
 
     def freeze(self) -> None:
         """Freeze the stem and the first ``frozen_stages`` stages."""

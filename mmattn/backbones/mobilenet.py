@@ -199,7 +199,7 @@ class MobileNet(Backbone):
         if num_stages in self.out_indices:
             self.conv2 = conv_norm_act(parts, channels,
                                        self.widen_last(widen_factor))
-        self.check_taps()
+        self.find_taps()
         self.freeze()
 
     def widen(self, row: Row, widen_factor: float) -> int:
