@@ -1,5 +1,6 @@
-from typing import Tuple, Union
+from typing import Optional, Tuple, Union
 
+import torch
 from mmengine.model import BaseModule
 from torch import Tensor
 
@@ -31,11 +32,44 @@ class Attention(BaseModule):
     link_type = MapLink
 
     def attend(self, x: Tensor, a: Descriptor) -> Tensor:
-        """Map and weights to map."""
-        return x * a
+        """Map and weights to map: times each of them."""
+        for weights in _as_tuple(a):
+            x = x * weights
+        return x
 
-    def forward(self, x: Tensor) -> Tensor:
-        return self.attend(x, self.transform(self.extract(x)))
+    def finish(self,
+               x: Tensor,
+               a: Descriptor,
+               shortcut: Optional[Tensor] = None,
+               inplace: bool = False) -> Tensor:
+        """``attend(x, a)``, plus a shortcut if there is one.
+
+        Weights that only multiply do so while the shortcut is added, in one
+        pass over the maps. ``inplace`` says that nobody else holds ``x`` and
+        that no gradient will be asked for.
+        """
+        if type(self).attend is not Attention.attend:
+            x = self.attend(x, a)
+            if shortcut is None:
+                return x
+            return x.add_(shortcut) if inplace else x + shortcut
+        *others, last = _as_tuple(a)
+        for weights in others:
+            x = x.mul_(weights) if inplace else x * weights
+        if shortcut is None:
+            return x.mul_(last) if inplace else x * last
+        return torch.addcmul(shortcut, x, last, out=x if inplace else None)
+
+    def forward(self,
+                x: Tensor,
+                shortcut: Optional[Tensor] = None,
+                inplace: bool = False) -> Tensor:
+        a = self.transform(self.extract(x))
+        return self.finish(x, a, shortcut, inplace)
+
+
+def _as_tuple(a: Descriptor) -> Tuple[Tensor, ...]:
+    return a if isinstance(a, tuple) else (a, )
 
 
 class Chain(Attention):
@@ -50,7 +84,11 @@ class Chain(Attention):
         for name, part in parts.items():
             self.add_module(name, part)
 
-    def forward(self, x: Tensor) -> Tensor:
-        for part in self.children():
-            x = part(x)
-        return x
+    def forward(self,
+                x: Tensor,
+                shortcut: Optional[Tensor] = None,
+                inplace: bool = False) -> Tensor:
+        *parts, last = self.children()
+        for part in parts:
+            x = part(x, inplace=inplace)
+        return last(x, shortcut, inplace)

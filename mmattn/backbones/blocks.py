@@ -1,11 +1,13 @@
+import inspect
 from typing import Any, List, Optional, Sequence, Tuple
 
+import torch
 from mmcv.cnn.bricks import DropPath
 from mmengine.model import BaseModule
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from ..fusions import Fusion
+from ..fusions import Add, Fusion
 from ..parts import Parts
 
 
@@ -82,6 +84,11 @@ class ResidualBlock(BaseModule):
             DropPath(parts.drop_path)
             if join and parts.drop_path else nn.Identity())
         self.act = parts.act(inplace=parts.inplace)
+        # Ours add the shortcut in the pass that weighs the map.
+        callee = self.link or self.attention
+        self.takes_shortcut = (
+            callee is not None
+            and 'shortcut' in inspect.signature(callee.forward).parameters)
 
     @property
     def last_norm(self) -> Optional[nn.Module]:
@@ -98,20 +105,40 @@ class ResidualBlock(BaseModule):
     def shortcut(self, x: Tensor) -> Tensor:
         return x if self.downsample is None else self.downsample(x)
 
-    def attend(self, y: Tensor, carry: Any, at: str) -> Tuple[Tensor, Any]:
-        """Run the attention if ``at`` is its place."""
+    def attend(self,
+               y: Tensor,
+               carry: Any,
+               at: str,
+               shortcut: Optional[Tensor] = None) -> Tuple[Tensor, Any]:
+        """Run the attention if ``at`` is its place; add the shortcut."""
+        # A branch holds its map alone; autograd would need it as it was.
+        inplace = not torch.is_grad_enabled()
+        if shortcut is not None:
+            inplace = inplace and y.dtype == shortcut.dtype
         if self.attention is None or at != self.attention_at:
+            if shortcut is not None:
+                y = y.add_(shortcut) if inplace else y + shortcut
             return y, carry
+        options = {}
+        if self.takes_shortcut:
+            options = dict(shortcut=shortcut, inplace=inplace)
         if self.link is None:
-            return self.attention(y), carry
-        return self.link(self.attention, y, carry)
+            y = self.attention(y, **options)
+        else:
+            y, carry = self.link(self.attention, y, carry, **options)
+        if shortcut is not None and not self.takes_shortcut:
+            y = y + shortcut
+        return y, carry
 
     def _forward(self, x: Tensor, carry: Any,
                  taps: Optional[dict]) -> Tuple[Tensor, Any]:
         y, carry = self.branch(x, carry, taps)
-        y, carry = self.attend(y, carry, at='output')
-        if self.fusion is not None:
-            y = self.fusion((self.drop_path(y), self.shortcut(x)))
+        if type(self.fusion) is Add and type(self.drop_path) is nn.Identity:
+            y, carry = self.attend(y, carry, 'output', self.shortcut(x))
+        else:
+            y, carry = self.attend(y, carry, 'output')
+            if self.fusion is not None:
+                y = self.fusion((self.drop_path(y), self.shortcut(x)))
         tap(taps, 'output', y)
         return y, carry
 

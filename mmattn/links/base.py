@@ -30,6 +30,9 @@ class Link(BaseModule):
         TypeError: The attention has no phases to step between.
     """
 
+    # Whether ``carry`` needs the attended map.
+    hands_on_map = True
+
     def __init__(self, attention: nn.Module, in_channels: int,
                  carry_channels: Optional[int]):
         super().__init__()
@@ -51,22 +54,27 @@ class Link(BaseModule):
         raise NotImplementedError
 
     @staticmethod
-    def carry(d: Any, a: Any, y: Tensor) -> Any:
+    def carry(d: Any, a: Any, y: Optional[Tensor]) -> Any:
         """What the next attention gets."""
         raise NotImplementedError
 
     def forward(self,
                 attention: nn.Module,
                 x: Tensor,
-                carry: Any = None) -> Tuple[Tensor, Any]:
+                carry: Any = None,
+                shortcut: Optional[Tensor] = None,
+                inplace: bool = False) -> Tuple[Tensor, Any]:
         d = attention.extract(x)
         if carry is None:
             a = attention.transform(d)
         else:
             p = self.match(carry, x)
             a = attention.transform(self.merge(attention, d, p))
-        y = attention.attend(x, a)
-        return y, self.carry(d, a, y)
+        if not self.hands_on_map:
+            y = attention.finish(x, a, shortcut, inplace)
+            return y, self.carry(d, a, None)
+        y = attention.finish(x, a, inplace=inplace)
+        return y if shortcut is None else y + shortcut, self.carry(d, a, y)
 
 
 def pool_to(carry: Tensor, x: Tensor) -> Tensor:

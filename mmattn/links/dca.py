@@ -62,6 +62,8 @@ class ChannelLink(Link):
         two; here it is two scalars (same numbers).
     """
 
+    hands_on_map = False
+
     def __init__(self,
                  attention: nn.Module,
                  in_channels: int,
@@ -98,7 +100,7 @@ class ChannelLink(Link):
         return self.mix(d, p)
 
     @staticmethod
-    def carry(d: Tensor, a: Tensor, y: Tensor) -> Tensor:
+    def carry(d: Tensor, a: Tensor, y: None) -> Tensor:
         return d * a
 
 
@@ -114,6 +116,8 @@ class ContextLink(Link):
         attention, in_channels, carry_channels: As for every link.
         match_ratio: C over hidden width of M.
     """
+
+    hands_on_map = False
 
     def __init__(self,
                  attention: nn.Module,
@@ -141,7 +145,7 @@ class ContextLink(Link):
         return d + self.weight * p
 
     @staticmethod
-    def carry(d: Tensor, a: Tensor, y: Tensor) -> Tensor:
+    def carry(d: Tensor, a: Tensor, y: None) -> Tensor:
         return a
 
 

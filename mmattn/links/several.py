@@ -45,11 +45,17 @@ class ChainLink(Link):
     def forward(self,
                 attention: nn.Module,
                 x: Tensor,
-                carry: Optional[tuple] = None) -> Tuple[Tensor, tuple]:
+                carry: Optional[tuple] = None,
+                shortcut: Optional[Tensor] = None,
+                inplace: bool = False) -> Tuple[Tensor, tuple]:
         carries = []
+        last = len(self.links) - 1
         for i, (link, part) in enumerate(
                 zip(self.links, attention.children())):
-            x, handed = link(part, x, None if carry is None else carry[i])
+            # What a link handed on is not ours to write to.
+            x, handed = link(part, x, None if carry is None else carry[i],
+                             shortcut if i == last else None,
+                             inplace and i == 0)
             carries.append(handed)
         return x, tuple(carries)
 
@@ -76,6 +82,8 @@ class BranchLink(Link):
         TypeError: The attention fuses no maps.
         ValueError: Another ``hand_on``.
     """
+
+    hands_on_map = False
 
     def __init__(self,
                  attention: nn.Module,
@@ -113,7 +121,7 @@ class BranchLink(Link):
             for link, pair in zip(self.links, zip(d, p)))
 
     def carry(self, d: Tuple[Tensor, ...], a: Tuple[Tensor, ...],
-              y: Tensor) -> Tuple[Tensor, ...]:
+              y: None) -> Tuple[Tensor, ...]:
         if self.hand_on == 'weight':
             return a
         return tuple(ChannelLink.carry(*pair, y) for pair in zip(d, a))
