@@ -144,6 +144,8 @@ GSOP = dict(
     strides=(1, 2, 2, 1),
     attention=[[None] * (blocks - 1) + [dict(type='GSoP', stride=stride)]
                for blocks, stride in zip((3, 4, 6, 3), (2, 1, 1, 1))])
+AA = [None] + [
+    dict(type='AAConv', map_size=(side, side)) for side in (28, 14, 7)]
 # file: its table, our backbone
 LAYOUTS = {
     'sda__sda_resnet86': ('sda', dict(SDA_86, **GROUPS)),
@@ -226,6 +228,9 @@ LAYOUTS = {
         for depth in (50, 101) for cosines in ('', '_dct')
     },
     'peers__gsop_net1_resnet50': ('peers gsop', GSOP),
+    'peers__aa_resnet50': ('peers aa', dict(depth=50, conv2=AA)),
+    'lip__lip_resnet50': ('lip', dict(type='mmattn.LIPResNet', depth=50)),
+    'lip__lip_resnet101': ('lip', dict(type='mmattn.LIPResNet', depth=101)),
     'sda__res2net86': ('peers res2net', dict(RES2NET, depth=86)),
     'sda__sda_res2net86': ('sda res2net', dict(SDA_86, **RES2NET)),
     'sda__det_sda_res2net86': ('sda res2net', dict(SDA_86, **RES2NET)),
@@ -490,6 +495,15 @@ BL, BAM_50 = 'peers__bl_resnet50', 'peers__bam_resnet50'
      'layer2.3.attention.map_weight'),
     ('peers__sa_resnet50', 'layer2.3.sa.sbias',
      'layer2.3.attention.map_bias'),
+    ('lip__lip_resnet50', 'layer2.0.bottleneck_shared.logit.bn1.bias',
+     'layer2.0.lip_trunk.1.bias'),
+    ('lip__lip_resnet50', 'layer2.0.bottleneck_shared.logit.bn2.bias',
+     'layer2.0.lip_trunk.4.bias'),
+    ('lip__lip_resnet50', 'layer2.0.conv2.0.postprocessing.conv.weight',
+     'layer2.0.lip.gate.conv.weight'),
+    ('lip__lip_resnet50', 'layer2.0.conv2.1.weight',
+     'layer2.0.conv2.weight'),
+    ('lip__lip_resnet50', 'layer2.0.bn2.bias', 'layer2.0.bn2.bias'),
     ('peers__sge_resnet50', 'layer2.3.sge.weight',
      'layer2.3.attention.weight'),
     ('peers__gsop_net1_resnet50', 'layer2.3.bn_for_DR.bias',
@@ -581,25 +595,29 @@ def test_a_classifier_by_the_names_of_a_detector():
     assert learnable(model) == count(weights) == 3888208
 
 
-def test_sda_cbam():
-    """No layout is published: luuuyi's blocks under SDA's stage names."""
+@pytest.mark.parametrize('kind, plain, blocks', [
+    ('cbam', 'sda__cbam86', dict(attention=LUUUYI)),
+    ('epsanet', 'sda__epsanet86', EPSANET),
+])
+def test_sda_over_blocks_without_a_published_layout(kind, plain, blocks):
+    """These authors' blocks under SDA's stage names."""
     pytest.importorskip('mmpretrain')
     block = re.compile(r'layer(\d)\.(\d+)\.')
     shapes = {
         block.sub(r'stage\1.layers.\2.', key): shape
-        for key, shape in published('sda__cbam86')['shapes'].items()
+        for key, shape in published(plain)['shapes'].items()
     }
     depth = re.compile(r'stage\d\.(fc|fcs)\.|bn2\.')
     senet = published('sda__sda_senet86')
     shapes.update((k, v) for k, v in senet['shapes'].items() if depth.match(k))
     weights = empty(shapes)
     table = find_table(weights)
-    assert table.name == 'sda cbam'
-    model = on_meta(weights, dict(SDA_86, attention=LUUUYI))
+    assert table.name == f'sda {kind}'
+    model = on_meta(weights, dict(SDA_86, **blocks))
     state_dict, notes = fit(map_keys(table, weights)[0], model.state_dict())
     assert state_dict.keys() == model.state_dict().keys() and notes == []
     added = senet['params'] - published('sda__senet86')['params']
-    assert learnable(model) == published('sda__cbam86')['params'] + added
+    assert learnable(model) == published(plain)['params'] + added
 
 
 def port(fusion, branches):

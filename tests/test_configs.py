@@ -66,6 +66,9 @@ PUBLISHED = {
     'imagenet/aff/eca_resnet101_8xb128_in1k': 44549317,
     'imagenet/aff/se_resnet101_8xb128_in1k': 49326872,
     'imagenet/aff/ge_theta_plus_resnet101_8xb128_in1k': 58323224,
+    # Stage 2 attends on pooled maps; the layout that is published does not.
+    'imagenet/aff/aa_resnet101_8xb128_in1k': 45386728,
+    'imagenet/aff/lip_resnet101_8xb128_in1k': 42856360,
     'cifar100/aff/aff_resnet32_1xb128_cifar100': 7897156,
     'cifar100/aff/aff_resnext38_32x4d_1xb128_cifar100': 7770148,
     'cifar100/aff/aff_resnext47_32x4d_1xb128_cifar100': 9605828,
@@ -117,6 +120,7 @@ PUBLISHED = {
     'imagenet/sda/a2_resnet50_4xb64_in1k': 32897064,
     'imagenet/sda/bam_resnet50_4xb64_in1k': 25915099,
     'imagenet/sda/sa_resnet50_4xb64_in1k': 25557740,
+    'imagenet/sda/aa_resnet50_4xb64_in1k': 25813872,
     'faster_rcnn/faster_rcnn_epsa_r50_1x_coco': (38757739, 38561624),
     'faster_rcnn/faster_rcnn_fca_r50_1x_coco': (44018080 + 249920, 44018080),
     'faster_rcnn/faster_rcnn_res2_r50_1x_coco': (41895144, 41671552),
@@ -278,6 +282,9 @@ RECIPES = {
     (2, STEPS_30, (1e-4, ) * 3, False, 0),
     'imagenet/aff/eca_resnet101_8xb128_in1k':
     (2, {e: 4 * lr for e, lr in STEPS_30.items()}, (1e-4, ) * 3, False, 0),
+    'imagenet/aff/lip_resnet101_8xb128_in1k':
+    (2, {29.5: 0.4, 30: 0.04, 60: 4e-3, 79.5: 4e-3, 80: 4e-4, 89.5: 4e-4},
+     (1e-4, ) * 3, False, 0),
     'imagenet/sda/bl_resnet50_4xb64_in1k':
     (2, {0: 0.1, 55: 0.05, 109.5: 2e-5}, (1e-4, ) * 3, True, 0),
     'imagenet/sda/fca_resnet50_4xb64_in1k':

@@ -1,4 +1,4 @@
-"""The networks that SDA-xNet's tables compare with.
+"""The networks that SDA-xNet's and AFF's tables compare with.
 
 Behaviour is tested on tiny networks, sizes on the real ones.
 """
@@ -17,8 +17,8 @@ from test_published_outputs import (OUTPUTS, assert_equal, digest, image,
                                     tensor_for)
 from torch import nn
 
-from mmattn.backbones import (BigLittle, BLResNet, Bottleneck, PyConvResNet,
-                              Res2Bottleneck, Res2Net, ResNet,
+from mmattn.backbones import (BigLittle, BLResNet, Bottleneck, LIPResNet,
+                              PyConvResNet, Res2Bottleneck, Res2Net, ResNet,
                               ScaleBottleneck, ScaleResNet)
 from mmattn.convs import PSAConv, PyConv
 from mmattn.parts import Parts
@@ -49,6 +49,8 @@ ROWS = {
         ScaleResNet, **TINY, allocation=[
             [(4, 2, 2, 2, 56), (6, 0, 2, 0, 56)], [(8, 4, 6, 0, 28)],
             [(16, 4, 0, 0, 14), (8, 8, 0, 0, 14)], [(32, 0, 0, 0, 7)]]),
+    # More in test_lip.py.
+    'LIPResNet': partial(LIPResNet, **TINY),
 }
 every_row = pytest.mark.parametrize('row', ROWS)
 SEL = dict(type='SelectiveFusion', ratio=16, min_channels=8)
@@ -258,7 +260,8 @@ OPTIONS = {
 }
 # What a network refuses of them.
 REFUSED = [('BLResNet', 'v1d'), ('ScaleResNet', 'v1d'),
-           ('ScaleResNet', 'caffe')]
+           ('ScaleResNet', 'caffe'), ('LIPResNet', 'v1d'),
+           ('LIPResNet', 'caffe')]
 
 
 @pytest.mark.parametrize('row, name', [
@@ -286,7 +289,7 @@ def test_options_that_a_network_has_not(row, name):
         ROWS[row](**OPTIONS[name][0])
 
 
-@every_row
+@pytest.mark.parametrize('row', [row for row in ROWS if row != 'LIPResNet'])
 def test_strides_and_dilations_leave_the_names_alone(row):
     """Weights of a classifier start a dilated network."""
     dilated = ROWS[row](strides=(1, 2, 1, 1), dilations=(1, 1, 2, 4))
@@ -294,7 +297,8 @@ def test_strides_and_dilations_leave_the_names_alone(row):
 
 
 # The other rows pass through every test of test_backbones.py.
-own_row = pytest.mark.parametrize('row', ['BLResNet', 'ScaleResNet'])
+own_row = pytest.mark.parametrize(
+    'row', ['BLResNet', 'ScaleResNet', 'LIPResNet'])
 
 
 @own_row
@@ -367,7 +371,9 @@ def test_starts_like_its_trunk(row):
             assert (block.bn3.weight == 0).all()
             assert (block.bn1.weight == 1).all()
     for key, conv in net.layer4.named_modules():
-        if isinstance(conv, nn.Conv2d) and conv.weight.numel() > 2000:
+        if '.gate.' in key:  # of LIP
+            assert (conv.weight == (0 if key.endswith('conv') else 1)).all()
+        elif isinstance(conv, nn.Conv2d) and conv.weight.numel() > 2000:
             fan_out = conv.out_channels * conv.kernel_size[0]**2
             assert conv.weight.std().item() == pytest.approx(
                 (2 / fan_out)**0.5, rel=0.15), key
@@ -822,7 +828,7 @@ def test_refused(build, options, words):
 
 
 @pytest.mark.parametrize('cls', [Res2Net, PyConvResNet, BLResNet,
-                                 ScaleResNet])
+                                 ScaleResNet, LIPResNet])
 def test_unknown_words_list_the_known(cls):
     with pytest.raises(TypeError, match=f"{cls.__name__} has no option 'a'.*"
                        'attention.*depth_fusion.*groups'):

@@ -2,8 +2,10 @@
 # 41.8, mask AP 37.1, 63.82 M parameters that train (stem and stage 1 are
 # frozen), 346.74 G. Quoted there; the run behind it is not described, this is
 # mmdet's stock 1x. The published G are of the form with a deep stem and pooled
-# shortcuts; what trains counts the same. This is the plain form, the one that
-# the ImageNet row can start.
+# shortcuts, which has 19,232 parameters more in what is frozen and as many
+# that train. This is the plain form, which the ImageNet row can start, with
+# 341.77 G; for the other, add deep_stem=True, avg_down=True and a file of it
+# that tools/convert_checkpoint.py makes with this config.
 _base_ = 'mmdet::mask_rcnn/mask-rcnn_r50_fpn_1x_coco.py'
 
 # The ImageNet checkpoint of the backbone: trained by

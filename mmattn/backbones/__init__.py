@@ -1,6 +1,7 @@
 from .base import Backbone
 from .blocks import ResidualBlock, Stage
 from .blresnet import BigLittle, BLBottleneck, BLResNet
+from .lipresnet import LIPBottleneck, LIPResNet
 from .mobile_blocks import (DepthwiseSeparable, InvertedResidual,
                             SKInvertedResidual)
 from .mobilenet import MobileNet, MobileNetV2
@@ -17,11 +18,11 @@ from .scalenet import ScaleBottleneck, ScaleResNet
 
 __all__ = [
     'BLBottleneck', 'BLResNet', 'Backbone', 'BasicBlock', 'BigLittle',
-    'Bottleneck', 'DepthwiseSeparable', 'InvertedResidual', 'MNASNet',
-    'MobileNeXt', 'MobileNet', 'MobileNetV1', 'MobileNetV2', 'MobileNetV3',
-    'PreActBlock', 'PreActResNet_CIFAR', 'PyConvBottleneck', 'PyConvResNet',
-    'Res2Bottleneck', 'Res2Net', 'ResNeXt', 'ResNet', 'ResNetV1c',
-    'ResNetV1d', 'ResNet_CIFAR', 'ResidualBlock', 'SKBottleneck',
-    'SKInvertedResidual', 'SKNet', 'SandGlass', 'ScaleBottleneck',
-    'ScaleResNet', 'Stage'
+    'Bottleneck', 'DepthwiseSeparable', 'InvertedResidual', 'LIPBottleneck',
+    'LIPResNet', 'MNASNet', 'MobileNeXt', 'MobileNet', 'MobileNetV1',
+    'MobileNetV2', 'MobileNetV3', 'PreActBlock', 'PreActResNet_CIFAR',
+    'PyConvBottleneck', 'PyConvResNet', 'Res2Bottleneck', 'Res2Net', 'ResNeXt',
+    'ResNet', 'ResNetV1c', 'ResNetV1d', 'ResNet_CIFAR', 'ResidualBlock',
+    'SKBottleneck', 'SKInvertedResidual', 'SKNet', 'SandGlass',
+    'ScaleBottleneck', 'ScaleResNet', 'Stage'
 ]

@@ -22,8 +22,8 @@ from .mxnet import is_params, read_params
 from .safe import CheckpointError, load_checkpoint_file
 
 # The modules of this package that hold TABLES: what --source can be.
-SOURCES = ('aff', 'coordattention', 'dcanet', 'eca', 'openmmlab', 'peers',
-           'sda', 'timm', 'torchvision')
+SOURCES = ('aff', 'coordattention', 'dcanet', 'eca', 'lip', 'openmmlab',
+           'peers', 'sda', 'timm', 'torchvision')
 Weights = Dict[str, Tensor]
 Join = Callable[[List[Tensor]], Tensor]
 Rule = Union[None, str, Tuple[str, Join], Tuple[str, Join, int], List]

@@ -3,12 +3,23 @@
 Res2Net (Res2Net/Res2Net-PretrainedModels), PyConvResNet (iduta/pyconv),
 EPSANet (murufeng/EPSANet), bL-ResNet (IBM/BigLittleNet), ScaleNet
 (Eli-YiLi/ScaleNet), SA (wofmanaf/SA-Net), SGE (implus/PytorchInsight), BAM
-(Jongchan/attention-module), FcaNet (cfzd/FcaNet) and GSoP-Net1
-(ZilinGao/Global-Second-order-Pooling-Convolutional-Networks); of each, all
-depths. SE, SK and CBAM among them have DCANet's names.
+(Jongchan/attention-module), FcaNet (cfzd/FcaNet), GSoP-Net1
+(ZilinGao/Global-Second-order-Pooling-Convolutional-Networks) and, of a third
+party, AA-ResNet (kamenbliznashki/chexpert); of each, all depths. SE, SK and
+CBAM among them have DCANet's names.
 """
+from typing import List
+
+from torch import Tensor
+
 from .convert import Rules, Table, as_conv, below
-from .torchvision import BLOCK, network
+from .torchvision import BLOCK, OURS, network
+
+
+def _upright(tensors: List[Tensor]) -> Tensor:
+    tensor, = tensors
+    return tensor.t().contiguous()
+
 
 RES2NET = {
     'convs.{}.*': 'convs.{}.*',
@@ -19,6 +30,15 @@ PYCONV = {f'conv2.conv2_{i}.*': f'conv2.convs.{i - 1}.*' for i in range(1, 5)}
 EPSANET = {
     **{f'conv2.conv_{i}.*': f'conv2.convs.{i - 1}.*' for i in range(1, 5)},
     'conv2.se.fc{}.*': 'conv2.psa.se.fc{}.*',
+}
+# The paper's formula, whichever the file was trained with: that code adds to
+# the logits of the query at (y, x) the relative ones of the query at (x, y).
+AA = {
+    'conv2.conv.*': 'conv2.conv.*',
+    'conv2.in_proj_qkv.*': 'conv2.qkv.*',
+    'conv2.out_proj.*': 'conv2.project.*',
+    'conv2.key_rel_h': ('conv2.height_table', _upright),
+    'conv2.key_rel_w': ('conv2.width_table', _upright),
 }
 SCALENET = {
     'conv2.{}.*': 'conv2.{}.*',
@@ -110,6 +130,14 @@ TABLES = (
         }),
     _blocks('pyconv', 'conv2.conv2_1.weight', PYCONV),
     _blocks('epsanet', 'conv2.conv_1.weight', EPSANET),
+    Table(
+        name='peers aa',
+        signature=('conv1.weight', 'layer{}.{}.conv2.in_proj_qkv.weight'),
+        # Its own first: a table has the name of a parameter of a convolution.
+        rules={
+            **below('layer{}.{}.', OURS, AA),
+            **network({})
+        }),
     _blocks('scalenet', 'conv2.0.weight', SCALENET),
     _blocks('sa', 'sa.cweight', SA),
     _blocks('sge', 'sge.weight', SGE),

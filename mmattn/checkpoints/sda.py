@@ -1,16 +1,18 @@
 """Names of SDA-xNet's networks (QingbeiGuo/SDA-xNet), of any depth.
 
 With depth attention, plain, with squeeze-and-excitation, with CBAM, or over
-Res2Net's or PyConvResNet's blocks; the detection backbones lack classifier
-and norm. The baselines of that source are here as far as they have no names
-of torchvision or of the networks' own authors: its SENet, and the CBAM
-networks of luuuyi/CBAM.PyTorch, whose block its CBAM rows were built from.
+Res2Net's, PyConvResNet's or EPSANet's blocks; the detection backbones lack
+classifier and norm. Those with CBAM and over EPSANet's blocks were not
+released: their blocks' own names are put under the others' stages. The
+baselines of that source are here as far as they have no names of torchvision
+or of the networks' own authors: its SENet, and the CBAM networks of
+luuuyi/CBAM.PyTorch, whose block its CBAM rows were built from.
 """
 import torch
 from torch import Tensor
 
 from .convert import Table, as_conv, below
-from .peers import PYCONV, RES2NET
+from .peers import EPSANET, PYCONV, RES2NET
 from .torchvision import BLOCK, OURS, network
 
 
@@ -66,6 +68,8 @@ TABLES = (
     _depth('sda res2net', 'stage{}.layers.{}.convs.0.weight', block=RES2NET),
     _depth('sda pyconv', 'stage{}.layers.{}.conv2.conv2_1.weight',
            block=PYCONV),
+    _depth('sda epsanet', 'stage{}.layers.{}.conv2.conv_1.weight',
+           block=EPSANET),
     _baseline('sda baseline se', 'fc1.weight', SE),
     _baseline('sda baseline cbam', 'sa.conv1.weight', CBAM),
 )

@@ -1,6 +1,8 @@
+from .attention_augmented import AAConv
 from .branches import PSAConv, PyConv
 from .lip import LIP, LIPTrunk, SimplifiedLIP, lip_pool
 
 __all__ = [
-    'LIP', 'LIPTrunk', 'PSAConv', 'PyConv', 'SimplifiedLIP', 'lip_pool'
+    'AAConv', 'LIP', 'LIPTrunk', 'PSAConv', 'PyConv', 'SimplifiedLIP',
+    'lip_pool'
 ]
