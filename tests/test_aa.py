@@ -72,6 +72,33 @@ def test_formula(stride, dilation, batch):
     torch.testing.assert_close(y[:, 10:], expected)
 
 
+def test_the_published_order():
+    """Of queries at (x, y), and with the tables swapped."""
+    conv = conv_of(3, 3, published_order=True)
+    x = random_map(1, 6, 3, 3)
+    n, d, size = 2, conv.key_channels, 3
+    q, k, v = (
+        part.reshape(n, -1, size, size) for part in torch.einsum(
+            'oc,chw->ohw', conv.qkv.weight[..., 0, 0], x[0]).split(
+                [n * d, n * d, conv.value_channels * n]))
+    y = torch.zeros_like(v)
+    for head in range(n):
+        for a in range(size):
+            for b in range(size):
+                logits = torch.stack([
+                    q[head, :, a, b] @ k[head, :, i, j] + q[head, :, b, a] @ (
+                        conv.width_table[i - a + 2] +
+                        conv.height_table[j - b + 2])
+                    for i in range(size) for j in range(size)
+                ]) / d**0.5
+                y[head, :, a, b] = v[head].flatten(1) @ logits.softmax(0)
+    expected = torch.einsum('oc,chw->ohw', conv.project.weight[..., 0, 0],
+                            y.flatten(0, 1))
+    torch.testing.assert_close(conv(x)[0, 10:], expected)
+    with pytest.raises(ValueError, match='square maps, got 3x5'):
+        conv(random_map(1, 6, 3, 5))
+
+
 @pytest.mark.parametrize('kernel_size, padding', [(1, 0), (5, 2)])
 def test_of_other_kernels(kernel_size, padding):
     conv = conv_of(3, 2, kernel_size=kernel_size, padding=padding)

@@ -31,8 +31,8 @@ EPSANET = {
     **{f'conv2.conv_{i}.*': f'conv2.convs.{i - 1}.*' for i in range(1, 5)},
     'conv2.se.fc{}.*': 'conv2.psa.se.fc{}.*',
 }
-# The paper's formula, whichever the file was trained with: that code adds to
-# the logits of the query at (y, x) the relative ones of the query at (x, y).
+# To run as its authors' code does, the network needs
+# ``AAConv(published_order=True)``.
 AA = {
     'conv2.conv.*': 'conv2.conv.*',
     'conv2.in_proj_qkv.*': 'conv2.qkv.*',

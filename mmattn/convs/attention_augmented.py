@@ -65,6 +65,10 @@ class AAConv(BaseModule):
         min_key_channels: Floor of d, the channels of a head's q.
         pool_stride: Above 1, attention sees the map averaged with this stride
             (2: over 3x3), and its result is interpolated back.
+        published_order: Give the query at (y, x) the relative logits of the
+            query at (x, y), and swap the tables, as a slip in the one
+            published implementation (a third party's) does. For running
+            weights trained with it only; square maps.
 
     Shape:
         ``(B, C, H, W)`` to ``(B, C', H', W')``, with H' and W' as of the
@@ -80,7 +84,8 @@ class AAConv(BaseModule):
     Raises:
         ValueError: Groups, a bias, or a padding that changes the size; a
             share that leaves a head, or the convolution, no channel; sizes
-            that are not positive.
+            that are not positive. In forward: ``published_order`` and a map
+            that is not square.
     """
 
     def __init__(self,
@@ -98,7 +103,8 @@ class AAConv(BaseModule):
                  key_share: float = 0.2,
                  value_share: float = 0.1,
                  min_key_channels: int = 20,
-                 pool_stride: int = 1):
+                 pool_stride: int = 1,
+                 published_order: bool = False):
         super().__init__()
         check_kernel_size(kernel_size)
         check_positive(
@@ -126,6 +132,7 @@ class AAConv(BaseModule):
         if not key_share > 0:
             raise ValueError(f'key_share must be above 0, got {key_share!r}')
         self.num_heads = num_heads
+        self.published_order = published_order
         self.key_channels = max(
             _per_head(out_channels, key_share, num_heads), min_key_channels)
         self.value_channels = _per_head(out_channels, value_share, num_heads)
@@ -170,10 +177,16 @@ class AAConv(BaseModule):
             part.reshape(b, n, -1, h * w).transpose(2, 3) for part in
             qkv.split([n * d, n * d, n * self.value_channels], dim=1))
         place = (q * d**-0.5).reshape(b, n, h, w, d)
-        rows = torch.einsum('bnhwd,hid->bnhwi', place,
-                            _relative(self.height_table, h))
+        tables = self.height_table, self.width_table
+        if self.published_order:
+            if h != w:
+                raise ValueError('AAConv: published_order=True is defined on '
+                                 f'square maps, got {h}x{w}; give square '
+                                 'images, or leave the option out')
+            place, tables = place.transpose(2, 3), tables[::-1]
+        rows = torch.einsum('bnhwd,hid->bnhwi', place, _relative(tables[0], h))
         columns = torch.einsum('bnhwd,wjd->bnhwj', place,
-                               _relative(self.width_table, w))
+                               _relative(tables[1], w))
         bias = rows[..., None] + columns[..., None, :]  # (B, N, H, W, H, W)
         y = F.scaled_dot_product_attention(
             q, k, v, attn_mask=bias.reshape(b, n, h * w, h * w))

@@ -5,7 +5,9 @@
 # party's network, which attends at 28 x 28 in stage 2. The paper pools its
 # largest maps first: with map_size=(14, 14) and pool_stride=2 in stage 2 there
 # are 25,809,392, and attention takes a sixteenth of the memory there. It has
-# SDA-xNet's recipe; the paper's is not known in full.
+# SDA-xNet's recipe; the paper's is not known in full. This is the paper's
+# formula; weights trained with that third party's code need
+# published_order=True in each AAConv.
 _base_ = '../../_base_/imagenet_sda.py'
 
 model = dict(
