@@ -4,11 +4,24 @@ Importing the package makes ``_base_ = 'mmattn::...'`` and, where
 mmsegmentation is installed from a renamed distribution, ``'mmseg::...'``
 resolve. It changes nothing else and imports no toolbox.
 """
+from importlib import import_module
 from importlib.metadata import PackageNotFoundError, distribution
 
 from mmengine.config.utils import MODULE2PACKAGE
 
 __version__ = '0.1.0'
+
+
+# What is imported when it is asked for; from mmattn.models but for fuse.
+__all__ = ['fuse', 'get_model', 'list_models', 'register_models']
+
+
+def __getattr__(name: str):
+    if name not in __all__:
+        raise AttributeError(f"module 'mmattn' has no attribute {name!r}")
+    if name == 'fuse':
+        return import_module('mmattn.folding').fuse
+    return getattr(import_module('mmattn.models'), name)
 
 
 def _installed(name: str) -> bool:

@@ -1,0 +1,126 @@
+#!/usr/bin/env bash
+# Measure the CPU rows of docs/benchmarks.md, one target after the other:
+#   bash tools/benchmarks.sh [OUT]         # all; OUT: docs/benchmarks
+#   TARGETS="1 4" bash tools/benchmarks.sh # some
+# Needs mmpretrain (target 1), timm (2) and matplotlib, and a quiet machine.
+# For GPU rows: ARGUMENTS='--device cuda' bash tools/benchmarks.sh OUT
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+OUT=${1:-docs/benchmarks}
+TARGETS=${TARGETS:-1 2 3 4 5 6}
+THREADS=${THREADS:-2}
+ROUNDS=${ROUNDS:-20}
+mkdir -p "$OUT"
+
+measure() {  # name, candidates, then options
+  local name=$1
+  shift
+  echo "== $name"
+  # shellcheck disable=SC2086
+  python tools/benchmark.py "$@" --rounds "$ROUNDS" --threads "$THREADS" \
+    --csv "$OUT/$name.csv" --markdown "$OUT/$name.md" ${ARGUMENTS:-}
+}
+
+net() {  # label, words: a ResNet-50 with words
+  echo "$1 := mmattn.ResNet(depth=50${2:+, $2})"
+}
+
+attended() {  # label, type with options
+  net "$1" "attention=dict(type=$2)"
+}
+
+theirs() {  # label, name of the attention in timm
+  echo "$1 := timm:resnet50(num_classes=0, global_pool=\"\"${2:+,
+    block_args=dict(attn_layer=\"$2\")})" | tr -d '\n'
+}
+
+DEPTHS='depth_fusion=dict(type="SelectiveFusion", ratio=16, min_channels=64)'
+STACKED=mmattn.benchmark.baselines:stacked_sda
+
+# The networks of target 3: one attention each on one trunk.
+ATTENDED=(
+  "$(net plain)" "$(attended SE '"SE"')" "$(attended ECA '"ECA"')"
+  "$(attended GE '"GE"')" "$(attended GC '"GC"')"
+  "$(attended CBAM '"CBAM"')" "$(attended Coord '"CoordAttention"')"
+)
+
+# Those of target 2, as near to timm's ratios as they come; it has no such
+# SK, and no GE that can be asked for by name.
+ALIKE=(
+  "$(net plain)" "$(attended SE '"SE"')" "$(attended ECA '"ECA"')"
+  "$(attended GC '"GC", ratio=8')" "$(attended CBAM '"CBAM"')"
+  "$(attended Coord '"CoordAttention", ratio=24')"
+  "$(attended GE '"GE"')" 'SK := mmattn.SKNet(depth=50)'
+)
+
+target1() {  # the plain trunk against mmpretrain's
+  local resnet='depth=50, out_indices=(0, 1, 2, 3)'
+  measure 1_resnet50 \
+    "mmpretrain := mmpretrain.ResNet($resnet)" \
+    "mmattn := mmattn.ResNet($resnet)" --batch 2
+  measure 1_mobilenetv2 \
+    'mmpretrain := mmpretrain.MobileNetV2()' \
+    'mmattn := mmattn.MobileNetV2()' --batch 2
+}
+
+target2() {  # attentions against timm's, each over its own plain trunk
+  local mode
+  for mode in off on; do
+    measure "2_timm_compile_$mode" \
+      "${ALIKE[@]}" "$(theirs 'timm plain')" "$(theirs 'timm SE' se)" \
+      "$(theirs 'timm ECA' eca)" "$(theirs 'timm GC' gca)" \
+      "$(theirs 'timm CBAM' cbam)" "$(theirs 'timm Coord' coord)" \
+      --baseline plain 'timm plain' --batch 2 --compile "$mode" \
+      --plot "$OUT/2_timm_compile_$mode.png"
+    measure "2_timm_ge_compile_$mode" \
+      'timm GE := timm.layers:GatherExcite(256, use_mlp=False)' \
+      'GE := part:GE(in_channels=256)' \
+      --input 56x56 --channels 256 --batch 2 --compile "$mode"
+  done
+}
+
+target3() {  # what each attention costs, in copies of its maps
+  measure 3_floor_224 "${ATTENDED[@]}" \
+    --batch 2 --mode inference --bandwidth
+  measure 3_floor_800 "${ATTENDED[@]}" \
+    --input 800x1344 --mode inference --bandwidth
+}
+
+target4() {  # depth attention against its published formulation
+  measure 4_sda86 \
+    'trunk := mmattn.ResNet(depth=86, groups=8)' \
+    "mmattn := mmattn.ResNet(depth=86, groups=8, $DEPTHS)" \
+    "published := $STACKED(depth=86, groups=8)" --batch 2
+}
+
+target5() {  # links over their attentions, and fusions over addition
+  local link='link=dict(type="DCA")' kind
+  for kind in SE ECA GE; do
+    measure "5_dca_${kind,,}" \
+      "$(attended "$kind" "\"$kind\"")" \
+      "$(net "DCA-$kind" "attention=dict(type=\"$kind\"), $link")" \
+      --batch 2
+  done
+  measure 5_aff "$(net plain)" \
+    "$(net AFF 'fusion=dict(type="AFF", ratio=16)')" \
+    "$(net iAFF 'fusion=dict(type="IAFF", ratio=16)')" --batch 2
+}
+
+target6() {  # one stage of 3 to 24 blocks
+  local one='num_stages=1, strides=[1], dilations=[1], out_indices=[0]'
+  local n candidates=()
+  for n in 3 6 12 18 24; do
+    candidates+=(
+      "trunk/$n := mmattn.ResNet(depth=[$n], groups=8, $one)"
+      "mmattn/$n := mmattn.ResNet(depth=[$n], groups=8, $one, $DEPTHS)"
+      "published/$n := $STACKED(depth=[$n], groups=8, $one)")
+  done
+  measure 6_depths "${candidates[@]}" --batch 2 \
+    --baseline trunk/3 trunk/6 trunk/12 trunk/18 trunk/24 \
+    --plot "$OUT/6_depths.png" --plot-x depth --plot-y time
+}
+
+for target in $TARGETS; do
+  "target$target"
+done
