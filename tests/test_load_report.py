@@ -485,14 +485,17 @@ def test_load_from_reports_the_whole_model(wrapped, make_runner, tmp_path,
         and not k.endswith('num_batches_tracked')
     ])
     assert holds(caplog) == (f'Checkpoint holds backbone {n}/{n}, head 1/2; '
-                             'not in this model: neck.weight')
+                             'not in this model: neck.weight\n  missing for '
+                             'head: bias (left as initialised)')
     assert_holds(model, state)
 
 
 @pytest.mark.parametrize('prefix', ['encoder.backbone.', 'encoder_q.'])
 def test_load_from_without_a_backbone_names_the_likely_prefix(
         prefix, make_runner, tmp_path):
-    file = {**weights(prefix=prefix), 'head.weight': torch.ones(3, 64)}
+    # Another network's: the shapes tell that a new prefix would not help.
+    file = {**weights(prefix=prefix, base_channels=16),
+            'head.weight': torch.ones(3, 64)}
     runner = make_runner(classifier(), save(tmp_path, file))
     with pytest.raises(RuntimeError) as error:
         runner.load_or_resume()
@@ -500,12 +503,7 @@ def test_load_from_without_a_backbone_names_the_likely_prefix(
     assert 'The model has backbone.conv1.weight' in message
     assert f'the file has {prefix}conv1.weight' in message
     assert f'start with {prefix!r}' in message
-
-
-def test_load_from_a_bare_backbone_points_to_init_cfg(make_runner, tmp_path):
-    runner = make_runner(classifier(), save(tmp_path, weights()))
-    with pytest.raises(RuntimeError, match='model.backbone.init_cfg'):
-        runner.load_or_resume()
+    assert 'model.backbone.init_cfg' in message
 
 
 def test_load_from_warns_only_if_told_so(make_runner, tmp_path, caplog):

@@ -20,7 +20,8 @@ def parse_args():
     parser = argparse.ArgumentParser(
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument('src', help='the published checkpoint')
+    parser.add_argument('src', help='the published checkpoint, of '
+                        'PyTorch, MXNet or safetensors')
     parser.add_argument('dst', help='the checkpoint to write')
     parser.add_argument(
         '--config', required=True, help='config whose model will load it')

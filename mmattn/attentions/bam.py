@@ -6,6 +6,7 @@ from torch import Tensor, nn
 from ..checks import check_batch, check_positive, hidden_channels
 from ..registry import MODELS
 from .base import Attention
+from .start import refuse_gate_init
 
 
 @MODELS.register_module()
@@ -22,6 +23,7 @@ class BAM(Attention):
         ratio: C over hidden width of both branches.
         dilation: Of the two 3x3 convolutions.
         norm_cfg: The norms of both branches.
+        gate_init: None; its gate only raises, by half at 0.
 
     Shape:
         ``(B, C, H, W)`` to the same. Descriptor: the mean ``(B, C, 1, 1)``
@@ -35,8 +37,8 @@ class BAM(Attention):
         published network holds them.)
 
     Raises:
-        ValueError: ``ratio`` leaves no hidden channel, ``dilation`` is not
-            positive; a batch norm would train on one image.
+        ValueError: ``ratio`` leaves no hidden channel; ``dilation`` is not
+            positive; a ``gate_init``; a batch norm would train on one image.
     """
 
     def __init__(self,
@@ -44,17 +46,18 @@ class BAM(Attention):
                  *,
                  ratio: int = 16,
                  dilation: int = 4,
-                 norm_cfg: dict = dict(type='BN')):
+                 norm_cfg: dict = dict(type='BN'),
+                 gate_init: None = None):
         super().__init__()
+        refuse_gate_init(
+            self, gate_init, '1 + sigmoid is 1 only where the sigmoid is 0 '
+            'and has no gradient left')
         check_positive(dilation=dilation)
         hidden = hidden_channels(in_channels, ratio)
 
         def normed(conv: nn.Module) -> list:
-            return [
-                conv,
-                build_norm_layer(norm_cfg, hidden)[1],
-                nn.ReLU(inplace=True)
-            ]
+            norm = build_norm_layer(norm_cfg, hidden)[1]
+            return [conv, norm, nn.ReLU(inplace=True)]
 
         dilated = dict(padding=dilation, dilation=dilation)
         self.channel_branch = nn.Sequential(

@@ -20,6 +20,9 @@ class CBAM(Chain):
         kernel_size: Of the spatial convolution, odd.
         bias: Whether the layers of ``m`` have one.
         norm_cfg: The norm behind the spatial convolution; None for none.
+        gate_init: ``'identity'`` doubles both gates and starts the last layer
+            of each at zero, so that a new CBAM changes nothing. None is the
+            published start.
 
     Shape:
         ``(B, C, H, W)`` to the same. Keys: ``channel_gate.*``,
@@ -29,11 +32,12 @@ class CBAM(Chain):
         code for biases, norm and the order of maximum and mean. SDA-xNet's
         CBAM-86 has neither bias nor norm.
     Departs: the linear layers are 1x1 convolutions; mean and maximum go
-        through them as one batch (same numbers).
+        through them as one batch (same numbers); ``gate_init`` is ours.
 
     Raises:
         ValueError: ``ratio`` leaves no hidden channel; ``kernel_size`` is not
-            odd; a batch norm would train on one value.
+            odd; another ``gate_init``, or a norm without a weight for it; a
+            batch norm would train on one value.
     """
 
     link_type = ChainLink
@@ -44,8 +48,12 @@ class CBAM(Chain):
                  ratio: int = 16,
                  kernel_size: int = 7,
                  bias: bool = True,
-                 norm_cfg: Optional[dict] = dict(type='BN')):
+                 norm_cfg: Optional[dict] = dict(type='BN'),
+                 gate_init: Optional[str] = None):
         super().__init__(
-            channel_gate=ChannelGate(in_channels, ratio=ratio, bias=bias),
+            channel_gate=ChannelGate(
+                in_channels, ratio=ratio, bias=bias, gate_init=gate_init),
             spatial_gate=SpatialGate(
-                kernel_size=kernel_size, norm_cfg=norm_cfg))
+                kernel_size=kernel_size,
+                norm_cfg=norm_cfg,
+                gate_init=gate_init))

@@ -1,4 +1,4 @@
-from typing import Tuple
+from typing import Optional, Tuple
 
 import torch
 from mmcv.cnn import build_norm_layer
@@ -7,6 +7,7 @@ from torch import Tensor, nn
 from ..checks import check_positive
 from ..registry import MODELS
 from .base import Attention
+from .start import gate_function, start_gate
 
 
 @MODELS.register_module()
@@ -24,6 +25,9 @@ class CoordAttention(Attention):
         min_channels: Floor of the hidden width ``max(C // ratio, floor)``.
         norm_cfg: The norm of the hidden layer; its statistics are taken over
             rows and columns together.
+        gate_init: ``'identity'`` doubles both gates and starts ``F_h`` and
+            ``F_w`` at zero, so that a new one changes nothing. None is the
+            published start.
 
     Shape:
         ``(B, C, H, W)`` to the same. Descriptor: ``(B, C, H, 1)`` and
@@ -32,10 +36,11 @@ class CoordAttention(Attention):
     Source: Hou et al., "Coordinate Attention", arXiv:2103.02907, section
         3.2; the released code for h-swish.
     Departs: ``F_1`` runs on the two strips before they are joined, which
-        joins fewer channels (same numbers).
+        joins fewer channels (same numbers); ``gate_init`` is ours.
 
     Raises:
-        ValueError: ``ratio`` or ``min_channels`` is not positive.
+        ValueError: ``ratio`` or ``min_channels`` is not positive; another
+            ``gate_init``.
     """
 
     def __init__(self,
@@ -43,7 +48,8 @@ class CoordAttention(Attention):
                  *,
                  ratio: int = 32,
                  min_channels: int = 8,
-                 norm_cfg: dict = dict(type='BN')):
+                 norm_cfg: dict = dict(type='BN'),
+                 gate_init: Optional[str] = None):
         super().__init__()
         check_positive(ratio=ratio, min_channels=min_channels)
         hidden = max(in_channels // ratio, min_channels)
@@ -52,6 +58,13 @@ class CoordAttention(Attention):
         self.act = nn.Hardswish(inplace=True)
         self.fc_h = nn.Conv2d(hidden, in_channels, 1)
         self.fc_w = nn.Conv2d(hidden, in_channels, 1)
+        self.gate_init = gate_init
+        self.gate = gate_function(gate_init)
+        start_gate(gate_init, self.fc_h, self.fc_w)
+
+    def init_weights(self) -> None:
+        super().init_weights()
+        start_gate(self.gate_init, self.fc_h, self.fc_w)
 
     def extract(self, x: Tensor) -> Tuple[Tensor, Tensor]:
         return x.mean(3, keepdim=True), x.mean(2, keepdim=True)
@@ -61,8 +74,8 @@ class CoordAttention(Attention):
         columns = self.fc1(d[1]).transpose(2, 3)  # (B, C', W, 1)
         f = self.act(self.norm(torch.cat((rows, columns), 2)))
         rows, columns = f.split((rows.shape[2], columns.shape[2]), 2)
-        return (self.fc_h(rows).sigmoid(),
-                self.fc_w(columns.transpose(2, 3)).sigmoid())
+        return (self.gate(self.fc_h(rows)),
+                self.gate(self.fc_w(columns.transpose(2, 3))))
 
     def attend(self, x: Tensor, a: Tuple[Tensor, Tensor]) -> Tensor:
         return x * a[0] * a[1]

@@ -21,28 +21,26 @@ FREQUENCIES = ((0, 0, 6, 0, 0, 1, 1, 4, 5, 1, 3, 0, 0, 0, 3, 2,
 class Fca(SE):
     """Scale every channel by a gate that sees one frequency of each channel.
 
-    SE, ``y = x * sigmoid(W2 relu(W1 d))`` without biases, where instead of
-    the mean ``d_c`` is a coefficient of the channel's orthonormal discrete
-    cosine transform: the i-th of n equal groups of channels is read at the
-    i-th of n pairs of frequencies ``(u, v)``.
+    SE without biases, where instead of the mean ``d_c`` is a coefficient of
+    the channel's orthonormal discrete cosine transform: the i-th of n equal
+    groups of channels is read at the i-th of n frequencies ``(u, v)``.
 
     Args:
         in_channels: C, divisible by ``num_frequencies``.
         ratio: C over hidden width.
         num_frequencies: n, up to 32 of the paper's list ("top16").
-        dct_size: Side of the square the map is pooled to before the
-            transform. None transforms the map as it is, at ``u H // 7`` of H
-            frequencies; d then grows with the side of the map. To use weights
-            at another size than they were trained at, give the sides of
-            training: 56, 28, 14 and 7 for the stages of the published nets.
+        dct_size: Side of the square the map is pooled to before. None takes
+            the map as it is, at ``u H // 7`` of H frequencies; d then grows
+            with the map. For weights trained at another size, give the sides
+            of training: 56, 28, 14, 7 for the stages of the published nets.
+        gate_init: As for SE.
 
     Shape:
         ``(B, C, H, W)`` to the same. Descriptor: ``(B, C, 1, 1)``.
 
     Source: Qin et al., "FcaNet", arXiv:2012.11879, section 3.3.
-    Departs: a cosine for each frequency of a side, and pooling folded into
-        it, instead of one N x N table for each channel (same numbers);
-        sides that are no multiple of 7 have the nearest frequency below.
+    Departs: cosines of a side, pooling folded in, instead of an N x N table
+        (same numbers); other sides than 7 n use the frequency below.
 
     Raises:
         ValueError: ``ratio`` leaves no hidden channel; n is not 1 to 32 or
@@ -56,8 +54,10 @@ class Fca(SE):
                  *,
                  ratio: int = 16,
                  num_frequencies: int = 16,
-                 dct_size: Optional[int] = None):
-        super().__init__(in_channels, ratio=ratio, bias=False)
+                 dct_size: Optional[int] = None,
+                 gate_init: Optional[str] = None):
+        super().__init__(
+            in_channels, ratio=ratio, bias=False, gate_init=gate_init)
         check_positive(num_frequencies=num_frequencies)
         if num_frequencies > 32 or in_channels % num_frequencies:
             raise ValueError(f'num_frequencies={num_frequencies} must be at '

@@ -9,6 +9,7 @@ from ..checks import check_batch, check_kernel_size
 from ..links import PooledMapLink, SpatialLink
 from .base import Attention
 from .se import SE
+from .start import gate_function, start_gate
 
 
 class ChannelGate(SE):
@@ -37,7 +38,11 @@ class SpatialGate(Attention):
 
     link_type = SpatialLink
 
-    def __init__(self, *, kernel_size: int, norm_cfg: Optional[dict]):
+    def __init__(self,
+                 *,
+                 kernel_size: int,
+                 norm_cfg: Optional[dict],
+                 gate_init: Optional[str] = None):
         super().__init__()
         check_kernel_size(kernel_size)
         self.conv = nn.Conv2d(
@@ -45,6 +50,18 @@ class SpatialGate(Attention):
         self.norm = nn.Identity()
         if norm_cfg is not None:
             self.norm = build_norm_layer(norm_cfg, 1)[1]
+        self.gate_init = gate_init
+        self.gate = gate_function(gate_init)
+        start_gate(gate_init, self.last_layer)
+
+    @property
+    def last_layer(self) -> nn.Module:
+        """What ends the gate before its sigmoid."""
+        return self.conv if isinstance(self.norm, nn.Identity) else self.norm
+
+    def init_weights(self) -> None:
+        super().init_weights()
+        start_gate(self.gate_init, self.last_layer)
 
     def extract(self, x: Tensor) -> Tensor:
         return torch.cat((x.amax(1, keepdim=True), x.mean(1, keepdim=True)), 1)
@@ -52,4 +69,4 @@ class SpatialGate(Attention):
     def transform(self, d: Tensor) -> Tensor:
         d = self.conv(d)
         check_batch(self, self.norm, d)
-        return self.norm(d).sigmoid()
+        return self.gate(self.norm(d))

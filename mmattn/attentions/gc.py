@@ -16,11 +16,12 @@ class GC(Attention):
     Args:
         in_channels: C.
         ratio: C over hidden width.
-        zero_start: Start W2 at zero, so that a new GC adds nothing. False
-            leaves W2 and w_k to the backbone's initialisation: DCANet's
-            ResNets do, because they initialise every convolution once more
-            behind the block. Their rows with it score below the plain
-            network.
+        zero_start: Start W2 at zero, so that a new GC adds nothing: it is
+            the identity start, which attentions with a gate call
+            ``gate_init``. False leaves W2 and w_k to the backbone's
+            initialisation: DCANet's ResNets do, because they initialise
+            every convolution once more behind the block. Their rows with it
+            score below the plain network.
 
     Shape:
         ``(B, C, H, W)`` to the same. Descriptor: ``(B, C, 1, 1)``.

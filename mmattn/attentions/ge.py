@@ -8,35 +8,33 @@ from ..checks import check_batch, hidden_channels
 from ..links import ChannelLink
 from ..registry import MODELS
 from .base import Attention
+from .start import refuse_gate_init
 
 
 @MODELS.register_module()
 class GE(Attention):
     """Scale every channel by a gate that sees the whole of that channel.
 
-    Gather-Excite with global extent: theta-minus, ``y = x *
-    sigmoid(mean_hw(x))``, has no parameters. Theta, ``y = x * sigmoid(d)``
-    with ``d = norm(sum_hw(w * x))``, weighs every position of each channel;
-    theta-plus is ``y = x * sigmoid(W2 relu(W1 relu(d)))``.
+    Theta-minus, ``y = x * sigmoid(mean_hw(x))``, has no parameters. Theta,
+    ``y = x * sigmoid(d)`` with ``d = norm(sum_hw(w * x))``, weighs every
+    position; theta-plus is ``y = x * sigmoid(W2 relu(W1 relu(d)))``.
 
     Args:
         in_channels: C.
-        size: Makes it theta: H and W of the only maps it then takes, or the
-            side of square ones; 56, 28, 14 and 7 in a ResNet at 224.
+        size: Makes it theta: (H, W) of its maps, or the side of square ones.
         ratio: Makes theta theta-plus: C over hidden width.
         norm_cfg: The norm of theta and theta-plus.
 
     Shape:
         ``(B, C, H, W)`` to the same. Descriptor: ``(B, C, 1, 1)``.
 
-    Source: Hu et al., "Gather-Excite", arXiv:1810.12348, sections 3.1 and
-        3.2; the released networks for the relu behind the norm.
+    Source: Hu et al., "Gather-Excite", arXiv:1810.12348, section 3; the
+        released networks for the relu behind the norm.
     Departs: none. (DCANet's tables call theta-minus GEtheta.)
 
     Raises:
-        ValueError: ``size`` is no size; ``ratio`` leaves no hidden channel,
-            or there is no ``size``. In forward: a map of another size; a
-            batch norm would train on one image.
+        ValueError: No such size or ratio; a ``gate_init``; in forward, a map
+            of another size, or a batch norm would train on one image.
     """
 
     link_type = ChannelLink
@@ -46,14 +44,16 @@ class GE(Attention):
                  *,
                  size: Union[None, int, Tuple[int, int]] = None,
                  ratio: Optional[int] = None,
-                 norm_cfg: dict = dict(type='BN')):
+                 norm_cfg: dict = dict(type='BN'),
+                 gate_init: None = None):
         super().__init__()
+        refuse_gate_init(self, gate_init, 'theta-minus has no parameters')
         self.gather, self.norm = None, nn.Identity()
         self.excite = nn.Sequential()
+        if size is None and ratio is not None:
+            raise ValueError(f'ratio={ratio} is theta-plus, which needs the '
+                             'size of its maps: give size=(H, W)')
         if size is None:
-            if ratio is not None:
-                raise ValueError(f'ratio={ratio} is theta-plus, which needs '
-                                 'the size of its maps: give size=(H, W)')
             return
         size = tuple(_pair(size))
         if len(size) != 2 or not all(type(n) is int and n > 0 for n in size):

@@ -8,6 +8,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from ..checkpoints.report import check_trunk
 from ..parts import Factory, Parts, factory, spread
 from .blocks import ResidualBlock, Stage
+from .depths import layer_depth
 
 
 class Backbone(BaseModule):
@@ -187,6 +188,26 @@ class Backbone(BaseModule):
         if self.num_stages in self.out_indices:
             outs.append(self.forward_tail(x))
         return (*(taps[s][i][name] for s, i, name in self.tap_places), *outs)
+
+    def get_layer_depth(self,
+                        param_name: str,
+                        prefix: str = '') -> Tuple[int, int]:
+        """The layer of a parameter and the number of layers (``depths.py``).
+
+        What mmpretrain's ``LearningRateDecayOptimWrapperConstructor`` asks
+        for; equal to its own ResNets' answer where they have one.
+
+        Args:
+            param_name: Its name in the whole model.
+            prefix: Of the backbone's names in it. Anything else is the head.
+        """
+        name = ''
+        if param_name.startswith(prefix):
+            name = param_name[len(prefix):]
+        return layer_depth(
+            name, [child for child, _ in self.named_children()],
+            self.stage_names,
+            [len(getattr(self, stage)) for stage in self.stage_names])
 
     def freeze(self) -> None:
         """Freeze the stem and the first ``frozen_stages`` stages."""

@@ -10,6 +10,7 @@ from mmengine.model import BaseTTAModel, is_model_wrapper
 from torch import nn
 
 from ..registry import HOOKS
+from .repair import fitting_prefixes, rename, unwrap
 
 # What a network adds to a trunk, by a component of the parameter's name.
 # Whatever else a backbone holds is its trunk.
@@ -40,6 +41,14 @@ def _counted(state: dict) -> Dict[str, torch.Size]:
         for key, value in state.items() if isinstance(value, torch.Tensor)
         and not key.endswith('num_batches_tracked')
     }
+
+
+def _misfits(own: dict, given: dict) -> List[str]:
+    """What a file has in another shape, with both shapes."""
+    return [
+        f'{key} {tuple(given[key])} for {tuple(shape)}'
+        for key, shape in own.items() if given.get(key, shape) != shape
+    ]
 
 
 def _likely_prefix(own: Iterable[str], given: Iterable[str]) -> str:
@@ -96,6 +105,10 @@ def check_trunk(backbone: nn.Module, state_dict: dict, prefix: str) -> None:
         f'{part} {loaded[part]}/{count}' for part, count in total.items())
     if unused:
         line += f'; not in this network: {_some(unused)}'
+    misfits = _misfits(
+        {k: v for k, v in own.items() if part_of(k) != 'trunk'}, given)
+    if misfits:
+        line += f'; of another shape: {_some(misfits)}'
     problem = _problem(own, given, unused, loaded['trunk'], prefix)
     if problem is None:
         print_log(line, logger='current')
@@ -121,10 +134,7 @@ def _problem(own: dict, given: dict, unused: List[str], loaded: int,
     missing = [key for key in trunk if key not in given]
     if missing:
         problems.append(f'The file lacks {_some(missing)}.')
-    mismatched = [
-        f'{key} {tuple(given[key])} for {tuple(own[key])}' for key in trunk
-        if key in given and given[key] != own[key]
-    ]
+    mismatched = _misfits({key: own[key] for key in trunk}, given)
     if mismatched:
         problems.append('Shapes of the file that do not fit the network: '
                         f'{_some(mismatched)}.')
@@ -142,53 +152,125 @@ def _problem(own: dict, given: dict, unused: List[str], loaded: int,
             ' Is it a checkpoint of this depth, groups and style?')
 
 
+def _by_module(keys: Iterable[str]) -> Dict[str, List[str]]:
+    """Names below each top-level module of a model."""
+    modules = {}
+    for key in keys:
+        module, _, rest = key.partition('.')
+        modules.setdefault(module, []).append(rest or module)
+    return modules
+
+
+def _details(own: dict, given: dict) -> List[str]:
+    """For each module of a model what the file lacks or has in other shape."""
+    lacking = _by_module(key for key in own if key not in given)
+    other = _by_module(_misfits(own, given))
+    return [
+        f'{what} for {module}: {_some(names[module])} (left as initialised)'
+        for module in _by_module(own)
+        for what, names in (('missing', lacking), ('another shape', other))
+        if module in names
+    ]
+
+
 @HOOKS.register_module()
 class LoadReportHook(Hook):
     """Says what ``load_from`` or a resume gives the whole model.
 
-    The backbone reports its own share whichever way it is loaded; this adds
-    the rest of the model (neck, heads), and names the likely prefix when the
-    file has nothing for the backbone. Our command-line tools install it.
+    For each module (backbone, neck, heads) it counts what is loaded and names
+    what is missing or of another shape, such as the class scores of a head
+    for other classes: these are not loaded, as in mmengine. The backbone
+    reports its own share whichever way it is loaded. Our command-line tools
+    install it.
+
+    Weights that lie deeper in the file than mmengine looks, or whose names
+    differ from the model's by no more than a prefix (``'module.'``,
+    ``'model.'``, ``'encoder_q.'``, none for ``'backbone.'``), are put right
+    for mmengine and for the averages of ``EMAHook``, in one line each.
 
     Raises:
-        RuntimeError: The file has nothing for the backbone.
+        RuntimeError: The file has no weights, or nothing for the backbone.
     """
+
+    # Before EMAHook, which reads the same weights.
+    priority = 'ABOVE_NORMAL'
 
     def after_load_checkpoint(self, runner, checkpoint: dict) -> None:
         model = runner.model
         while is_model_wrapper(model) or isinstance(model, BaseTTAModel):
             model = model.module
         own = _counted(model.state_dict())
-        given = _counted(checkpoint.get('state_dict', checkpoint))
-        given = {
-            key[7:] if key.startswith('module.') else key: shape
-            for key, shape in given.items()
-        }
-        backbone = [key for key in own if key.startswith('backbone.')]
-        guarded = getattr(
-            getattr(model, 'backbone', None), 'on_partial_load', None)
-        if guarded == 'error' and not any(key in given for key in backbone):
-            prefix = _likely_prefix(
-                [key[len('backbone.'):] for key in backbone], given)
-            raise RuntimeError(
-                'The checkpoint has nothing for the backbone. The model has '
-                f'{_some(backbone)}; the file has {_some(given)}. ' +
-                (f'Its backbone seems to start with {prefix!r}. ' if prefix
-                 else '') + 'load_from needs a checkpoint of the whole model; '
-                'weights of a backbone alone belong into '
-                "model.backbone.init_cfg=dict(type='Pretrained', "
-                "checkpoint=...). To go on with what fits, set "
-                "on_partial_load='warn' in the backbone (--cfg-options "
-                'model.backbone.on_partial_load=warn).')
+        weights = self._repaired(model, own, checkpoint)
+        given = _counted(weights)
         total, loaded = Counter(), Counter()
         for key, shape in own.items():
             module = key.split('.')[0]
             total[module] += 1
             loaded[module] += given.get(key) == shape
         unused = [key for key in given if key not in own]
-        print_log(
+        lines = [
             'Checkpoint holds ' + ', '.join(
                 f'{module} {loaded[module]}/{count}'
                 for module, count in total.items()) +
             (f'; not in this model: {_some(unused)}' if unused else ''),
-            logger='current')
+            *_details(own, given)
+        ]
+        print_log('\n  '.join(lines), logger='current')
+
+    def _repaired(self, model: nn.Module, own: dict, checkpoint: dict) -> dict:
+        """The file's weights by the model's names, also put in its place."""
+        weights, path, left = unwrap(checkpoint)
+        if path != ['state_dict']:
+            checkpoint['state_dict'] = weights = dict(weights)
+            if path:
+                print_log(
+                    f'Checkpoint has its weights under {".".join(path)}' +
+                    (f'; not read: {", ".join(left)}' if left else ''),
+                    logger='current')
+        plain = {
+            key[7:] if key.startswith('module.') else key: value
+            for key, value in weights.items()
+        }
+        core = {
+            key: shape
+            for key, shape in own.items()
+            if key.startswith('backbone.') and part_of(key) == 'trunk'
+        }
+        if not core or any(key in plain for key in core):
+            if plain.keys() != weights.keys():
+                checkpoint['state_dict'] = plain  # EMAHook takes it as it is
+                print_log("Checkpoint is loaded with 'module.' removed",
+                          logger='current')
+            return plain
+        pairs = fitting_prefixes(core, _counted(weights))
+        if len(pairs) == 1:
+            theirs, ours = pairs[0]
+            checkpoint['state_dict'] = weights = rename(weights, theirs, ours)
+            print_log(
+                'Checkpoint is loaded with ' +
+                (f'{theirs!r} removed' if not ours else
+                 f'{theirs!r} replaced by {ours!r}' if theirs else
+                 f'{ours!r} put before all names'),
+                logger='current')
+            return weights
+        if getattr(getattr(model, 'backbone', None), 'on_partial_load',
+                   None) == 'error':
+            raise RuntimeError(self._refusal(core, plain, pairs))
+        return plain
+
+    @staticmethod
+    def _refusal(core: dict, given: dict, pairs: list) -> str:
+        prefixes = [theirs for theirs, _ in pairs] or list(
+            filter(None, [
+                _likely_prefix([key[len('backbone.'):] for key in core], given)
+            ]))
+        return ('The checkpoint has nothing for the backbone. The model has '
+                f'{_some(core)}; the file has {_some(given)}. ' +
+                (f'Its backbone seems to start with '
+                 f'{" or ".join(map(repr, prefixes))}. ' if prefixes else '') +
+                'load_from needs a checkpoint of the whole model, or one '
+                'whose names differ by one prefix; weights of a backbone '
+                'alone can be given as model.backbone.init_cfg=dict('
+                "type='Pretrained', checkpoint=..., prefix=...). To go on "
+                "with what fits, set on_partial_load='warn' in the backbone "
+                '(--cfg-options model.backbone.on_partial_load=warn).')

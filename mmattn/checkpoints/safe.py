@@ -3,9 +3,11 @@
 A checkpoint is a pickle, and a pickle may name any function to be called while
 it is read. Ours are read with an allow-list: tensors, plain values, and what
 mmengine's own checkpoints hold beside them (log histories, numpy values).
-There is no way back to full unpickling.
+There is no way back to full unpickling. Files of safetensors hold nothing but
+tensors.
 """
 import http.client
+import importlib
 import os
 import pickle
 import re
@@ -14,7 +16,7 @@ import zipfile
 from _codecs import encode
 from collections import Counter
 from os import path as osp
-from typing import Any, BinaryIO, Dict
+from typing import Any, BinaryIO, Callable, Dict
 from urllib.parse import urlparse
 
 import numpy as np
@@ -113,8 +115,34 @@ def _torch_load(file: BinaryIO, map_location: Any) -> Any:
         file, map_location, _RestrictedPickle, weights_only=False)
 
 
+def _library(module: str, what: str) -> Any:
+    """A module of a library that is not among our requirements."""
+    try:
+        return importlib.import_module(module)
+    except ImportError as error:
+        package = module.partition('.')[0]
+        raise CheckpointError(
+            f'{what} is read with {package}, which cannot be imported '
+            f'({error}): pip install {package}') from None
+
+
+def _load_safetensors(path: str, map_location: Any) -> Dict[str, Any]:
+    library = _library('safetensors.torch', path)
+    plain = isinstance(map_location, (str, torch.device))
+    try:
+        return library.load_file(
+            path, device=str(map_location) if plain else 'cpu')
+    except Exception as error:  # its kinds differ by version
+        raise CheckpointError(
+            f'{path} cannot be read as safetensors ({type(error).__name__}: '
+            f'{error}). If it is empty, cut off or of another format, get it '
+            'again.') from None
+
+
 def load_checkpoint_file(path: str, map_location: Any = 'cpu') -> Any:
-    """Read a local file that ``torch.save`` wrote, weights and values only.
+    """Read a local file of ``torch.save``, weights and values only.
+
+    A file whose name ends with ``.safetensors`` is read with that library.
 
     Args:
         path: The file; ``~`` is expanded.
@@ -122,11 +150,14 @@ def load_checkpoint_file(path: str, map_location: Any = 'cpu') -> Any:
 
     Raises:
         FileNotFoundError: There is no such file.
-        CheckpointError: The file is damaged, or names code.
+        CheckpointError: The file is damaged, or names code, or the library
+            it needs is missing.
     """
     path = osp.expanduser(path)
     if not osp.isfile(path):
         raise FileNotFoundError(f'checkpoint {path} does not exist')
+    if path.endswith('.safetensors'):
+        return _load_safetensors(path, map_location)
     try:
         with open(path, 'rb') as file:
             return _torch_load(file, map_location)
@@ -167,13 +198,40 @@ def load_from_local(filename: str, map_location: Any = None) -> Any:
     return load_checkpoint_file(filename, map_location)
 
 
-def load_from_http(filename: str, map_location: Any = None) -> Any:
+def _first_alone(fetch: Callable[[str], str], name: str) -> str:
+    """What a download returns; one process does it, the others find it."""
     try:
         if get_rank() == 0:
-            _fetch(filename)
+            fetch(name)
     finally:  # those who waited find the file, or fail with the same words
         barrier()
-    return load_checkpoint_file(_fetch(filename), map_location)
+    return fetch(name)
+
+
+def load_from_http(filename: str, map_location: Any = None) -> Any:
+    return load_checkpoint_file(_first_alone(_fetch, filename), map_location)
+
+
+def _fetch_from_hub(filename: str) -> str:
+    """The copy of a file of the Hugging Face Hub in its own cache."""
+    owner, _, rest = filename[len('hf://'):].partition('/')
+    repository, _, name = rest.partition('/')
+    if not (owner and repository and name):
+        raise CheckpointError(f'{filename} must name a file of a repository: '
+                              'hf://owner/repository/file')
+    library = _library('huggingface_hub', filename)
+    try:
+        return library.hf_hub_download(f'{owner}/{repository}', name)
+    except Exception as error:  # its kinds differ by version
+        raise CheckpointError(
+            f'cannot download {filename} ({type(error).__name__}: {error}). '
+            'Download it where there is a network, then give its local '
+            'path') from None
+
+
+def load_from_hub(filename: str, map_location: Any = None) -> Any:
+    path = _first_alone(_fetch_from_hub, filename)
+    return load_checkpoint_file(path, map_location)
 
 
 def load_from_zoo(filename: str, map_location: Any = None) -> Any:
@@ -205,14 +263,16 @@ def load_from_zoo(filename: str, map_location: Any = None) -> Any:
 
 def load_from_elsewhere(filename: str, map_location: Any = None) -> Any:
     raise CheckpointError(
-        f'{filename}: only local files, http(s):// and the model zoos are '
-        'read. Download the file and give its local path')
+        f'{filename}: only local files, http(s)://, hf:// and the model zoos '
+        'are read. Download the file and give its local path')
 
 
 SCHEMES = {
     '': load_from_local,
     'http://': load_from_http,
     'https://': load_from_http,
+    'hf://': load_from_hub,
+    r'.*\.safetensors$': load_from_local,
     'torchvision://': load_from_zoo,
     'modelzoo://': load_from_zoo,
     'open-mmlab://': load_from_zoo,
@@ -227,7 +287,8 @@ SCHEMES = {
 def install_safe_loading() -> None:
     """Make mmengine read every checkpoint with the allow-list of this module.
 
-    Replaces the loaders of all schemes that unpickle, for this process.
+    Replaces the loaders of all schemes that unpickle, for this process, and
+    adds ``hf://`` and files of safetensors.
     Loaders that a user registers afterwards are the user's.
     """
     for scheme, loader in SCHEMES.items():

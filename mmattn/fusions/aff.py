@@ -1,9 +1,11 @@
 from typing import Optional, Sequence
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from ..attentions.mscam import MSCAM
+from ..attentions.start import (check_gate_init, refuse_gate_init,
+                                start_gate)
 from ..registry import MODELS
 from .base import Fusion
 
@@ -57,8 +59,8 @@ class AFF(_Share):
 
     Raises:
         ValueError: ``num_maps`` is not 2; ``ratio`` leaves no hidden channel;
-            another ``gate_init``; a batch norm would train on one value per
-            channel.
+            another ``gate_init``, or norms without a weight for it; a batch
+            norm would train on one value per channel.
     """
 
     def __init__(self,
@@ -69,17 +71,18 @@ class AFF(_Share):
                  norm_cfg: dict = dict(type='BN'),
                  gate_init: Optional[str] = None):
         super().__init__(in_channels, num_maps)
-        if gate_init not in (None, 'identity'):
-            raise ValueError("gate_init must be None or 'identity', got "
-                             f'{gate_init!r}')
+        check_gate_init(gate_init)
         self.gate_init = gate_init
         self.gate = MSCAM(in_channels, ratio=ratio, norm_cfg=norm_cfg)
+        self._start()
+
+    def _start(self) -> None:
+        start_gate(self.gate_init, self.gate.local_branch[-1],
+                   self.gate.global_branch[-1])
 
     def init_weights(self) -> None:
         super().init_weights()
-        if self.gate_init == 'identity':
-            for branch in (self.gate.local_branch, self.gate.global_branch):
-                nn.init.zeros_(branch[-1].weight)
+        self._start()
 
     def transform(self, d: Sequence[Tensor]) -> Tensor:
         return self.gate.weights(d[0] + d[1])
@@ -103,6 +106,8 @@ class IAFF(_Share):
         ratio: C over hidden width of the gates (the published ImageNet
             networks: 16).
         norm_cfg: The gates' norms.
+        gate_init: None. Even shares are half of addition here, so there is
+            no identity start.
 
     Shape:
         2 times ``(B, C, H, W)`` to ``(B, C, H, W)``.
@@ -114,7 +119,8 @@ class IAFF(_Share):
 
     Raises:
         ValueError: ``num_maps`` is not 2; ``ratio`` leaves no hidden channel;
-            a batch norm would train on one value per channel.
+            a ``gate_init``; a batch norm would train on one value per
+            channel.
     """
 
     def __init__(self,
@@ -122,8 +128,12 @@ class IAFF(_Share):
                  num_maps: int = 2,
                  *,
                  ratio: int = 4,
-                 norm_cfg: dict = dict(type='BN')):
+                 norm_cfg: dict = dict(type='BN'),
+                 gate_init: None = None):
         super().__init__(in_channels, num_maps)
+        refuse_gate_init(
+            self, gate_init, 'it has no factor 2, so that even shares are '
+            'half of addition and no start makes it addition; AFF has one')
         self.first_gate = MSCAM(in_channels, ratio=ratio, norm_cfg=norm_cfg)
         self.gate = MSCAM(in_channels, ratio=ratio, norm_cfg=norm_cfg)
 
