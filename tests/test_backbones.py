@@ -608,6 +608,7 @@ def test_dcn_leaves_the_config_alone():
     (dict(stage_with_dcn=(True, ) * 4, depth=18), 'BasicBlock'),
 ])
 def test_dcn_refuses(options, words):
+    pytest.importorskip('mmcv.ops')
     with pytest.raises(ValueError, match=words):
         tiny(dcn=dict(DCN), **options)
 

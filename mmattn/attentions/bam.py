@@ -1,5 +1,6 @@
 from typing import Tuple
 
+import torch
 from mmcv.cnn import build_norm_layer
 from torch import Tensor, nn
 
@@ -33,8 +34,7 @@ class BAM(Attention):
         code multiplies the two branches, as here; the paper adds them.
     Departs: the mean is over the whole map, where the released code pools a
         square window; the linear layers are 1x1 convolutions (same numbers).
-        (The biases before a norm change nothing while it trains; the
-        published network holds them.)
+        (Biases before a norm do nothing; the published network has them.)
 
     Raises:
         ValueError: ``ratio`` leaves no hidden channel; ``dilation`` is not
@@ -87,4 +87,4 @@ class BAM(Attention):
         return (self.channel_branch(mean) * self.spatial_branch(x)).sigmoid_()
 
     def attend(self, x: Tensor, a: Tensor) -> Tensor:
-        return x + x * a
+        return torch.addcmul(x, x, a)

@@ -37,9 +37,7 @@ class Attention(BaseModule):
             x = x * weights
         return x
 
-    def finish(self,
-               x: Tensor,
-               a: Descriptor,
+    def finish(self, x: Tensor, a: Descriptor,
                shortcut: Optional[Tensor] = None,
                inplace: bool = False) -> Tensor:
         """``attend(x, a)``, plus a shortcut if there is one.
@@ -60,8 +58,7 @@ class Attention(BaseModule):
             return x.mul_(last) if inplace else x * last
         return torch.addcmul(shortcut, x, last, out=x if inplace else None)
 
-    def forward(self,
-                x: Tensor,
+    def forward(self, x: Tensor,
                 shortcut: Optional[Tensor] = None,
                 inplace: bool = False) -> Tensor:
         a = self.transform(self.extract(x))
@@ -84,8 +81,7 @@ class Chain(Attention):
         for name, part in parts.items():
             self.add_module(name, part)
 
-    def forward(self,
-                x: Tensor,
+    def forward(self, x: Tensor,
                 shortcut: Optional[Tensor] = None,
                 inplace: bool = False) -> Tensor:
         *parts, last = self.children()

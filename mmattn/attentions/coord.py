@@ -76,6 +76,3 @@ class CoordAttention(Attention):
         rows, columns = f.split((rows.shape[2], columns.shape[2]), 2)
         return (self.gate(self.fc_h(rows)),
                 self.gate(self.fc_w(columns.transpose(2, 3))))
-
-    def attend(self, x: Tensor, a: Tuple[Tensor, Tensor]) -> Tensor:
-        return x * a[0] * a[1]

@@ -1,5 +1,5 @@
 import math
-from typing import Optional, Sequence
+from typing import Optional
 
 import torch
 import torch.nn.functional as F
@@ -10,7 +10,7 @@ from ..links import MapLink
 from ..registry import MODELS
 from .se import SE
 
-# Of rows and of columns, in a plane of 7 x 7; the best pair first.
+# Of rows, of columns, in a plane of 7 x 7; the best first.
 FREQUENCIES = ((0, 0, 6, 0, 0, 1, 1, 4, 5, 1, 3, 0, 0, 0, 3, 2,
                 4, 6, 3, 5, 5, 2, 6, 5, 5, 3, 3, 4, 2, 2, 6, 1),
                (0, 1, 0, 5, 2, 0, 2, 0, 0, 6, 0, 4, 6, 3, 5, 2,
@@ -21,9 +21,8 @@ FREQUENCIES = ((0, 0, 6, 0, 0, 1, 1, 4, 5, 1, 3, 0, 0, 0, 3, 2,
 class Fca(SE):
     """Scale every channel by a gate that sees one frequency of each channel.
 
-    SE without biases, where instead of the mean ``d_c`` is a coefficient of
-    the channel's orthonormal discrete cosine transform: the i-th of n equal
-    groups of channels is read at the i-th of n frequencies ``(u, v)``.
+    SE without biases, of a coefficient of the orthonormal cosine transform
+    in place of the mean: the i-th of n groups of channels at frequency i.
 
     Args:
         in_channels: C, divisible by ``num_frequencies``.
@@ -39,12 +38,11 @@ class Fca(SE):
         ``(B, C, H, W)`` to the same. Descriptor: ``(B, C, 1, 1)``.
 
     Source: Qin et al., "FcaNet", arXiv:2012.11879, section 3.3.
-    Departs: cosines of a side, pooling folded in, instead of an N x N table
-        (same numbers); other sides than 7 n use the frequency below.
+    Departs: cosines of a side, pooling folded in, not an N x N table (same
+        numbers); other sides than 7 n use the frequency below.
 
     Raises:
-        ValueError: ``ratio`` leaves no hidden channel; n is not 1 to 32 or
-            does not divide C; ``dct_size`` is not positive.
+        ValueError: ``ratio`` leaves no hidden channel; no such n; no size.
     """
 
     link_type = MapLink
@@ -66,24 +64,26 @@ class Fca(SE):
             check_positive(dct_size=dct_size)
         self.num_frequencies = num_frequencies
         self.dct_size = dct_size
+        frequencies = torch.tensor(FREQUENCIES)[:, :num_frequencies, None]
+        self.register_buffer('frequencies', frequencies, persistent=False)
 
-    def _cosines(self, size: int, x: Tensor, each: Sequence[int]) -> Tensor:
-        """One of 7 cosines along a side of the map for each frequency."""
+    def _cosines(self, size: int, x: Tensor, f: Tensor) -> Tensor:
+        """Along a side of the map, one for each frequency."""
         side = self.dct_size or size
         dtype = torch.promote_types(x.dtype, torch.float32)
-        f = (torch.arange(7, device=x.device) * side // 7)[:, None]
+        f = f * side // 7
         t = torch.arange(side, device=x.device, dtype=dtype) + 0.5
         basis = (f * t * (math.pi / side)).cos() / side**0.5
         basis = torch.where(f > 0, basis * 2**0.5, basis)
         if side != size:  # pooling the map or the basis is the same
             pool = torch.eye(size, device=x.device, dtype=dtype)
             basis = basis @ F.adaptive_avg_pool1d(pool, side).T
-        return torch.stack([basis[i] for i in each])
+        return basis
 
     def extract(self, x: Tensor) -> Tensor:
         rows, columns = (
-            self._cosines(size, x, each[:self.num_frequencies])
-            for size, each in zip(x.shape[2:], FREQUENCIES))
+            self._cosines(size, x, f)
+            for size, f in zip(x.shape[2:], self.frequencies))
         basis = (rows[:, :, None] * columns[:, None]).flatten(1).to(x.dtype)
         groups = x.flatten(2).unflatten(1, (self.num_frequencies, -1))
         d = groups @ basis[..., None]  # (B, n, C/n, 1)
