@@ -15,4 +15,4 @@ HOOKS = Registry(
     'hook',
     parent=ROOT_HOOKS,
     scope='mmattn',
-    locations=['mmattn.checkpoints.report'])
+    locations=['mmattn.checkpoints.report', 'mmattn.visualization.hooks'])

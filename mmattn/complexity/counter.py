@@ -136,9 +136,10 @@ class OperatorCounter(TorchDispatchMode):
     - ``act``: elements out of a ReLU and its like; ``pool``, ``mean``:
       elements into a pooling window, into a mean or maximum over positions;
       ``hidden act``, ``hidden pool``, ``hidden mean``: the same where a
-      counter of modules sees none, since a toolbox calls a function, or
-      SDA-xNet's stage does: it activates its blocks' sums by one, and pools
-      their total where we pool each;
+      counter of modules sees none, since a toolbox calls a function. Of a
+      stage with a depth fusion, the activations of its blocks' sums and all
+      pooled maps but one are hidden too: an assumption, under which
+      SDA-xNet's six published detectors are met;
     - ``resize``: elements out of a nearest resize, four times out of a
       bilinear one;
     - ``repeated``, ``repeated bias``: parameters, and those in biases, of
