@@ -6,14 +6,12 @@ the stage's input existed before and do not count. Nothing is timed, and
 scratch space inside an operator is not seen, so the numbers are the same on
 every machine.
 """
-import weakref
 from functools import partial
 
 import pytest
 import torch
 from mmcv.cnn import build_conv_layer, build_norm_layer
-from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_flatten
+from tracker import Tracker as NamedTracker
 
 from mmattn.backbones import Bottleneck, Stage
 from mmattn.fusions import SelectiveFusion
@@ -27,45 +25,7 @@ MAP = 2 * CHANNELS * 31 * 17  # numbers in one
 every_depth = pytest.mark.parametrize('n', [5, 12])
 
 
-class Tracker(TorchDispatchMode):
-    """Live and peak bytes of what operators make, and their names."""
-
-    def __init__(self):
-        super().__init__()
-        self.sizes = {}
-        self.live = self.peak = 0
-        self.full_maps = []  # operators that wrote a map or more
-
-    def _forget(self, key):
-        self.live -= self.sizes.pop(key)
-
-    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
-        before = {
-            t.untyped_storage()._cdata
-            for t in tree_flatten((args, kwargs))[0]
-            if isinstance(t, torch.Tensor)
-        }
-        out = func(*args, **(kwargs or {}))
-        for t in tree_flatten(out)[0]:
-            if not isinstance(t, torch.Tensor):
-                continue
-            storage = t.untyped_storage()
-            key = storage._cdata
-            name = func.overloadpacket.__name__
-            fresh = key not in before
-            if storage.nbytes() >= MAP * t.element_size() and (
-                    fresh or name.endswith('_')):
-                self.full_maps.append(name)
-            if fresh and key not in self.sizes:
-                self.sizes[key] = storage.nbytes()
-                self.live += storage.nbytes()
-                weakref.finalize(storage, self._forget, key)
-        self.peak = max(self.peak, self.live)
-        return out
-
-    @property
-    def maps(self):
-        return self.peak / (MAP * 4)
+Tracker = partial(NamedTracker, MAP)
 
 
 def build(n, depth_fusion):

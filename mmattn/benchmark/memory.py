@@ -3,8 +3,13 @@ import weakref
 from typing import Dict
 
 import torch
+from mmengine.utils import digit_version
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_flatten
+
+
+# Older ones do not tell when a storage is given back.
+CAN_COUNT = digit_version(torch.__version__) >= digit_version('2.4')
 
 
 class LiveStorages(TorchDispatchMode):
