@@ -9,10 +9,13 @@ from functools import partial
 import pytest
 import torch
 from mmcv.cnn import build_conv_layer, build_norm_layer
+from test_fuse import NETS, build
 from torch.utils._python_dispatch import TorchDispatchMode
 from tracker import Tracker
 
-from mmattn.backbones import Bottleneck, MobileNetV2, ResNet, Stage
+from mmattn.backbones import (BigLittle, Bottleneck, MobileNetV2,
+                              ResidualBlock, ResNet, Stage)
+from mmattn.benchmark.memory import CAN_COUNT, LiveStorages
 from mmattn.fusions import SelectiveFusion
 from mmattn.parts import Parts, factory
 
@@ -140,3 +143,29 @@ def test_plain_networks_run_the_stock_operators(ours, options, training):
         names.counts['add'] += names.counts.pop('add_', 0)
         counts.append(names.counts)
     assert counts[0] == counts[1]
+
+
+def gradients(net, x):
+    """Of every parameter, and the bytes that the forward left alive."""
+    with LiveStorages() as storages:
+        outs = net(x)
+    held = storages.live
+    net.zero_grad()
+    sum(y.square().mean() for y in outs).backward()
+    return [p.grad.clone() for p in net.parameters()], held
+
+
+@pytest.mark.skipif(not CAN_COUNT, reason='storages cannot be followed')
+@pytest.mark.parametrize('row', NETS)
+def test_recomputing_blocks_cuts_memory_and_no_number(row):
+    net = build(row).double().train()
+    size = (113, 129) if row == 'ScaleResNet' else (65, 97)
+    x = torch.randn(2, 3, *size).double()
+    expected, stored = gradients(net, x)
+    for module in net.modules():
+        if isinstance(module, ResidualBlock) and not isinstance(
+                module, BigLittle):  # its rows' blocks do it
+            module.with_cp = True
+    for grad, other in zip(gradients(net, x)[0], expected):
+        torch.testing.assert_close(grad, other, rtol=1e-9, atol=1e-9)
+    assert gradients(net, x)[1] < 0.75 * stored

@@ -303,7 +303,7 @@ def test_fca_is_its_formula(dct_size, size):
 def test_fca_has_frequencies_for_every_side(size):
     """Of an orthonormal transform, of which no map lacks one."""
     x = torch.zeros(1, dtype=torch.float64)
-    basis = Fca(16)._cosines(size, x, torch.arange(7)[:, None])
+    basis = Fca(16)._cosines(size, x, torch.arange(7))
     frequencies = torch.arange(7) * size // 7
     assert frequencies[-1] < size
     same = (frequencies[:, None] == frequencies).double()

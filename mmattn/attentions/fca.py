@@ -2,11 +2,11 @@ import math
 from typing import Optional
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from ..checks import check_positive
 from ..links import MapLink
+from ..links.base import pooling_matrix
 from ..registry import MODELS
 from .se import SE
 
@@ -64,26 +64,25 @@ class Fca(SE):
             check_positive(dct_size=dct_size)
         self.num_frequencies = num_frequencies
         self.dct_size = dct_size
-        frequencies = torch.tensor(FREQUENCIES)[:, :num_frequencies, None]
+        frequencies = torch.tensor(FREQUENCIES)[:, :num_frequencies]
         self.register_buffer('frequencies', frequencies, persistent=False)
 
-    def _cosines(self, size: int, x: Tensor, f: Tensor) -> Tensor:
-        """Along a side of the map, one for each frequency."""
+    def _cosines(self, size: int, x: Tensor, each: Tensor) -> Tensor:
+        """One of 7 cosines along a side of the map for each frequency."""
         side = self.dct_size or size
         dtype = torch.promote_types(x.dtype, torch.float32)
-        f = f * side // 7
+        f = (torch.arange(7, device=x.device) * side // 7)[:, None]
         t = torch.arange(side, device=x.device, dtype=dtype) + 0.5
         basis = (f * t * (math.pi / side)).cos() / side**0.5
         basis = torch.where(f > 0, basis * 2**0.5, basis)
         if side != size:  # pooling the map or the basis is the same
-            pool = torch.eye(size, device=x.device, dtype=dtype)
-            basis = basis @ F.adaptive_avg_pool1d(pool, side).T
-        return basis
+            basis = basis @ pooling_matrix(size, side, x.device, dtype)
+        return basis[each]
 
     def extract(self, x: Tensor) -> Tensor:
         rows, columns = (
-            self._cosines(size, x, f)
-            for size, f in zip(x.shape[2:], self.frequencies))
+            self._cosines(size, x, each)
+            for size, each in zip(x.shape[2:], self.frequencies))
         basis = (rows[:, :, None] * columns[:, None]).flatten(1).to(x.dtype)
         groups = x.flatten(2).unflatten(1, (self.num_frequencies, -1))
         d = groups @ basis[..., None]  # (B, n, C/n, 1)

@@ -50,7 +50,7 @@ class SGE(Attention):
     def extract(self, x: Tensor) -> Tensor:
         u = x.flatten(2).unflatten(1, (self.groups, -1))  # (B, G, C/G, HW)
         s = u.mean(3).unsqueeze(2) @ u  # (B, G, 1, HW)
-        return s.view(len(x), self.groups, *x.shape[2:])
+        return s.view(x.shape[0], self.groups, *x.shape[2:])
 
     def transform(self, d: Tensor) -> Tensor:
         if d.shape[2:].numel() == 1:
