@@ -316,6 +316,12 @@ def test_stacking_holds_more_maps():
 # -- the command -----------------------------------------------------------
 
 
+def test_a_folder_that_cannot_be_made(tool, tmp_path):
+    (tmp_path / 'file').touch()
+    with pytest.raises(SystemExit, match='cannot write to .*file.*another'):
+        tool.main([PLAIN, '--csv', str(tmp_path / 'file' / 'a.csv')])
+
+
 def test_the_command(tool, tmp_path, capsys):
     pytest.importorskip('matplotlib')
     out = {name: tmp_path / 'out' / f'a.{name}' for name in

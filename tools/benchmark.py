@@ -11,8 +11,8 @@ from mmengine.utils import ProgressBar
 from mmattn.benchmark import Row, Setting, compare, parse
 from mmattn.benchmark.candidates import GRAMMAR, need
 from mmattn.benchmark.measure import baseline_of, check_device
-from mmattn.benchmark.report import (depth_of, environment, plot, table,
-                                     write_csv, write_markdown)
+from mmattn.benchmark.report import (depth_of, environment, make_folder, plot,
+                                     table, write_csv, write_markdown)
 from mmattn.benchmark.traffic import bandwidth
 from mmattn.engine.launch import UsageError
 
@@ -149,6 +149,8 @@ def main(argv: Optional[List[str]] = None) -> None:
     if args.threads:
         torch.set_num_threads(args.threads)
     try:
+        for path in filter(None, (args.csv, args.markdown, args.plot)):
+            make_folder(path)
         rows, speed = run(args)
         header = environment(args.device, sys.argv[1:] if argv is None
                              else argv)

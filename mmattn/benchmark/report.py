@@ -96,7 +96,7 @@ def table(rows: Sequence[Row]) -> str:
 
 def write_csv(path: str, rows: Sequence[Row], header: Dict[str, str]) -> None:
     """Write all columns; the header is in lines that start with ``#``."""
-    _folder(path)
+    make_folder(path)
     with open(path, 'w', newline='') as file:
         for key, value in header.items():
             file.write(f'# {key}: {value}\n')
@@ -108,13 +108,23 @@ def write_csv(path: str, rows: Sequence[Row], header: Dict[str, str]) -> None:
 def write_markdown(path: str, rows: Sequence[Row],
                    header: Dict[str, str]) -> None:
     """Write the header as a list, then the table."""
-    _folder(path)
+    make_folder(path)
     lines = [f'- {key}: `{value}`' for key, value in header.items()]
     Path(path).write_text('\n'.join(lines) + '\n\n' + table(rows) + '\n')
 
 
-def _folder(path: str) -> None:
-    Path(path).parent.mkdir(parents=True, exist_ok=True)
+def make_folder(path: str) -> None:
+    """Make the folder of a file that will be written.
+
+    Raises:
+        UsageError: It cannot be made.
+    """
+    folder = Path(path).parent
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UsageError(f'cannot write to {folder}: {error.strerror}; give '
+                         'another path') from None
 
 
 def depth_of(label: str) -> Tuple[str, float]:
@@ -175,6 +185,6 @@ def plot(path: str, rows: Sequence[Row], x: str, y: str,
                        f'{header["date"]}', fontsize=8)
     axes.legend(fontsize=7)
     figure.tight_layout()
-    _folder(path)
+    make_folder(path)
     figure.savefig(path, dpi=150)
     pyplot.close(figure)
