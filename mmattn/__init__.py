@@ -12,16 +12,15 @@ from mmengine.config.utils import MODULE2PACKAGE
 __version__ = '0.1.0'
 
 
-# What is imported when it is asked for; from mmattn.models but for fuse.
-__all__ = ['fuse', 'get_model', 'list_models', 'register_models']
+# What is imported when it is asked for; from mmattn.models unless it is here.
+__all__ = ['fuse', 'get_model', 'list_models', 'record', 'register_models']
+_PLACES = dict(fuse='mmattn.folding', record='mmattn.visualization.record')
 
 
 def __getattr__(name: str):
     if name not in __all__:
         raise AttributeError(f"module 'mmattn' has no attribute {name!r}")
-    if name == 'fuse':
-        return import_module('mmattn.folding').fuse
-    return getattr(import_module('mmattn.models'), name)
+    return getattr(import_module(_PLACES.get(name, 'mmattn.models')), name)
 
 
 def _installed(name: str) -> bool:

@@ -77,11 +77,36 @@ class Link(BaseModule):
         return y if shortcut is None else y + shortcut, self.carry(d, a, y)
 
 
+def pooling_matrix(size: int, side: int, device: torch.device,
+                   dtype: torch.dtype) -> Tensor:
+    """What adaptive average pooling multiplies a side of a map by.
+
+    Shape:
+        ``(side, size)``: a row for each place of the result.
+    """
+    place = torch.arange(side, device=device)[:, None]
+    start = place * size // side
+    end = ((place + 1) * size + side - 1) // side
+    t = torch.arange(size, device=device)
+    return ((t >= start) & (t < end)).to(dtype) / (end - start)
+
+
 def pool_to(carry: Tensor, x: Tensor) -> Tensor:
-    """Average-pool a map to the size of ``x`` where it differs."""
+    """Average-pool a map to the size of ``x`` where it differs.
+
+    PyTorch's pooling is not exported for any size, and its gradient is not
+    deterministic on a GPU; where either is asked for, matrices do the same.
+    """
+    sizes = *carry.shape[2:], *x.shape[2:]
     if carry.shape[2:] == x.shape[2:]:
         return carry
-    return F.adaptive_avg_pool2d(carry, x.shape[2:])
+    if not (torch.are_deterministic_algorithms_enabled()
+            or any(isinstance(size, torch.SymInt) for size in sizes)):
+        return F.adaptive_avg_pool2d(carry, x.shape[2:])
+    rows, columns = (
+        pooling_matrix(size, side, carry.device, carry.dtype)
+        for size, side in zip(sizes[:2], sizes[2:]))
+    return rows @ carry @ columns.T
 
 
 @MODELS.register_module()
