@@ -322,6 +322,12 @@ def test_tta_default_of_a_detector():
     assert {'flip', 'flip_direction'} < set(pack[0]['meta_keys'])
 
 
+def test_tta_of_masks():
+    cfg = scope('mmdet', model=dict(roi_head=dict(mask_head=dict())))
+    with pytest.raises(UsageError, match='merges boxes only'):
+        test.use_tta(cfg)
+
+
 def test_tta_of_the_config():
     cfg = scope('mmseg', model=dict(type='Net'), tta_pipeline=[],
                 test_dataloader=dict(dataset=dict(pipeline=[dict()])))

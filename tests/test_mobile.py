@@ -432,6 +432,12 @@ def test_the_published_start_of_mnasnet(attention, link):
         assert net.layer4[0].conv[0].conv.weight.std() < 0.3
 
 
+def test_the_published_start_is_the_only_one():
+    with pytest.raises(ValueError, match='published_start.*gate_init'):
+        MNASNet(0.5, published_start=True,
+                attention=dict(type='SE', gate_init='identity'))
+
+
 def test_the_published_start_leaves_a_checkpoint_alone(tmp_path):
     words = dict(attention=[None] + [SE8] * 6, attention_at='output')
     state = randomise(MNASNet(0.5, **words)).state_dict()

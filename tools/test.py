@@ -109,13 +109,19 @@ def use_tta(cfg: Config) -> List[str]:
         What to tell the user, one line each.
 
     Raises:
-        UsageError: One of the two is missing and it is no mmdet config.
+        UsageError: One of the two is missing and it is no mmdet config, or
+            a detector with masks, which mmdet does not merge.
     """
     missing = [k for k in ('tta_model', 'tta_pipeline') if not cfg.get(k)]
     if missing and toolbox_of(cfg) != 'mmdet':
         raise UsageError(
             f'--tta needs {" and ".join(missing)}, which the config does not '
             'have; only mmdet configs have a default')
+    if 'tta_model' in missing and 'mask_head' in (
+            cfg.model.get('roi_head') or cfg.model):
+        raise UsageError('--tta merges boxes only, and this detector has '
+                         'masks; leave --tta out, or give the config a '
+                         'tta_model of your own')
     dataset = cfg.test_dataloader.dataset
     while 'dataset' in dataset:
         dataset = dataset.dataset

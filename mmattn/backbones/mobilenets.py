@@ -51,7 +51,7 @@ class MNASNet(MobileNet):
         torchvision's MNASNet and DCANet's for B1.
 
     Raises:
-        ValueError: Another ``arch``.
+        ValueError: Another ``arch``; ``published_start`` and a ``gate_init``.
     """
 
     archs = dict(
@@ -88,6 +88,10 @@ class MNASNet(MobileNet):
             act_cfg=act_cfg,
             **kwargs)
         self.published_start = published_start
+        if published_start and any(
+                getattr(m, 'gate_init', None) for m in self.modules()):
+            raise ValueError('published_start=True and gate_init both say how '
+                             'the gates start; give one')
 
     def init_weights(self) -> None:
         super().init_weights()
