@@ -17,6 +17,8 @@ import sys
 from pathlib import Path
 from typing import List, Optional
 
+from mmengine.device import get_device
+
 import mmattn  # noqa: F401  (its configs and names resolve)
 from mmattn.checkpoints import install_safe_loading
 from mmattn.engine.launch import DATA_ROOT, UsageError
@@ -62,7 +64,9 @@ def parse_args(argv: Optional[List[str]] = None) -> argparse.Namespace:
         sub.add_argument(
             '-o', '--out', type=Path, default=Path('visualized'),
             help='folder; default: visualized')
-        sub.add_argument('--device', default='cpu', help='default: cpu')
+        sub.add_argument(
+            '--device', default=get_device(),
+            help='such as cpu or cuda:1; default: a GPU if there is one')
         return sub
 
     def add_images(sub: argparse.ArgumentParser, limit: int) -> None:

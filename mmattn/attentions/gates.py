@@ -26,7 +26,7 @@ class ChannelGate(SE):
 
     def transform(self, d: Tuple[Tensor, Tensor]) -> Tensor:
         both = self.fc2(self.act(self.fc1(torch.cat(d))))  # (2B, C, 1, 1)
-        mean, maximum = both.chunk(2)
+        mean, maximum = both.unflatten(0, (2, -1)).unbind()
         return self.gate(mean + maximum)
 
 
