@@ -94,7 +94,7 @@ def pooling_matrix(size: int, side: int, device: torch.device,
 def pool_to(carry: Tensor, x: Tensor) -> Tensor:
     """Average-pool a map to the size of ``x`` where it differs.
 
-    PyTorch's pooling is not exported for any size, and its gradient is not
+    PyTorch's is not exported to ONNX for any size, and its gradient is not
     deterministic on a GPU; where either is asked for, matrices do the same.
     """
     sizes = *carry.shape[2:], *x.shape[2:]
