@@ -323,7 +323,7 @@ def test_tta_default_of_a_detector():
 
 
 def test_tta_of_masks():
-    cfg = scope('mmdet', model=dict(roi_head=dict(mask_head=dict())))
+    cfg = scope('mmdet', model=dict(roi_head=dict(mask_head=dict(type='M'))))
     with pytest.raises(UsageError, match='merges boxes only'):
         test.use_tta(cfg)
 

@@ -117,8 +117,8 @@ def use_tta(cfg: Config) -> List[str]:
         raise UsageError(
             f'--tta needs {" and ".join(missing)}, which the config does not '
             'have; only mmdet configs have a default')
-    if 'tta_model' in missing and 'mask_head' in (
-            cfg.model.get('roi_head') or cfg.model):
+    heads = cfg.model.get('roi_head') or cfg.model
+    if 'tta_model' in missing and heads.get('mask_head'):
         raise UsageError('--tta merges boxes only, and this detector has '
                          'masks; leave --tta out, or give the config a '
                          'tta_model of your own')
