@@ -111,14 +111,15 @@ class ResidualBlock(BaseModule):
                at: str,
                shortcut: Optional[Tensor] = None) -> Tuple[Tensor, Any]:
         """Run the attention if ``at`` is its place; add the shortcut."""
-        # A branch holds its map alone; autograd would need it as it was.
-        inplace = not torch.is_grad_enabled()
-        if shortcut is not None:
-            inplace = inplace and y.dtype == shortcut.dtype
+        same = shortcut is None or y.dtype == shortcut.dtype
         if self.attention is None or at != self.attention_at:
             if shortcut is not None:
-                y = y.add_(shortcut) if inplace else y + shortcut
+                # A branch holds its map alone, and what made it, a norm or a
+                # convolution, does not need it for its gradient.
+                y = y.add_(shortcut) if same else y + shortcut
             return y, carry
+        # An attention does need its map.
+        inplace = same and not torch.is_grad_enabled()
         options = {}
         if self.takes_shortcut:
             options = dict(shortcut=shortcut, inplace=inplace)

@@ -93,7 +93,8 @@ class Case:
                 'post-processing does not compile; give CONFIG:backbone')
         torch.manual_seed(0)
         self.label, self.setting = candidate.label, setting
-        model = candidate.build().to(setting.device).train(training)
+        model = candidate.build().to(setting.device)
+        model.train(training)  # mmpretrain's returns None
         if setting.channels_last:
             model = model.to(memory_format=torch.channels_last)
         self.model = model
