@@ -87,7 +87,8 @@ class BasicBlock(ResidualBlock):
                carry: Any,
                taps: Optional[dict] = None) -> Tuple[Tensor, Any]:
         y = self.relu(getattr(self, self.norm1_name)(self.conv1(x)))
-        return getattr(self, self.norm2_name)(self.conv2(y)), carry
+        y = self.conv2(y)  # and lets go of its input
+        return getattr(self, self.norm2_name)(y), carry
 
 
 class Bottleneck(ResidualBlock):
@@ -160,7 +161,8 @@ class Bottleneck(ResidualBlock):
                taps: Optional[dict] = None) -> Tuple[Tensor, Any]:
         y = self.relu(getattr(self, self.norm1_name)(self.conv1(x)))
         y, carry = self.attend(self.spatial(y), carry, at='hidden')
-        return getattr(self, self.norm3_name)(self.conv3(y)), carry
+        y = self.conv3(y)  # and lets go of its input
+        return getattr(self, self.norm3_name)(y), carry
 
     def spatial(self, x: Tensor) -> Tensor:
         """What the attention at ``'hidden'`` sees."""
