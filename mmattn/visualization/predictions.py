@@ -3,7 +3,6 @@ import copy
 from pathlib import Path
 from typing import List, Sequence
 
-import cv2
 import numpy as np
 import torch
 from mmengine.dataset import pseudo_collate
