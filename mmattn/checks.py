@@ -1,33 +1,161 @@
 """Checks that parts share; each raises one clear error."""
-from typing import Any
+import math
+from numbers import Integral, Real
+from typing import (Any, Callable, Iterable, Optional, Sequence, Tuple,
+                    Union)
 
+from mmcv.cnn import ConvModule, build_conv_layer, build_norm_layer
+from mmengine.registry import WEIGHT_INITIALIZERS
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+# No size, count or width of a network is larger.
+LIMIT = 2**16
+
+
+def is_int(value: Any) -> bool:
+    """Whether it is an integer, numpy's included; True and False are none."""
+    return isinstance(value, Integral) and not isinstance(value, bool)
+
+
+def is_number(value: Any) -> bool:
+    """Whether it is a finite number; True and False are none."""
+    return (isinstance(value, Real) and not isinstance(value, bool)
+            and abs(value) < math.inf)
+
+
+def is_list(value: Any) -> bool:
+    """Whether it is a list, a tuple or a range."""
+    return isinstance(value, Sequence) and not isinstance(value, (str, bytes))
+
+
+def given(**values: Any) -> dict:
+    """Those that are not None."""
+    return {name: v for name, v in values.items() if v is not None}
+
 
 def check_positive(**values: Any) -> None:
-    """Raise ValueError unless every value is a positive integer."""
+    """Raise ValueError unless every value is an integer from 1 to LIMIT."""
     for name, value in values.items():
-        if not isinstance(value, int) or value < 1:
+        if not is_int(value) or value < 1:
             raise ValueError(f'{name} must be a positive integer, got '
                              f'{value!r}')
+        if value > LIMIT:
+            raise ValueError(f'{name} must be at most {LIMIT}, got {value}')
 
 
-def check_kernel_size(kernel_size: int) -> None:
+def check_not_negative(**values: Any) -> None:
+    """Raise ValueError unless every value is an integer from 0 to LIMIT."""
+    for name, value in values.items():
+        if not is_int(value) or not 0 <= value <= LIMIT:
+            raise ValueError(f'{name} must be an integer from 0 to {LIMIT}, '
+                             f'got {value!r}')
+
+
+def check_positives(**lists: Any) -> None:
+    """Raise ValueError unless every value lists positive integers."""
+    for name, values in lists.items():
+        if not is_list(values) or len(values) == 0:
+            raise ValueError(f'{name} must list positive integers, got '
+                             f'{values!r}')
+        for value in values:
+            check_positive(**{name: value})
+
+
+def check_bool(**values: Any) -> None:
+    """Raise ValueError unless every value is True or False."""
+    for name, value in values.items():
+        if not isinstance(value, bool):
+            raise ValueError(f'{name} must be True or False, got {value!r}')
+
+
+def check_choice(choices: Iterable[str], **values: Any) -> None:
+    """Raise ValueError unless every value is one of the strings."""
+    choices = tuple(choices)
+    for name, value in values.items():
+        if not isinstance(value, str) or value not in choices:
+            raise ValueError(
+                f'{name} must be {" or ".join(map(repr, choices))}, got '
+                f'{value!r}')
+
+
+def check_kernel_size(value: Any, name: str = 'kernel_size') -> None:
     """Raise ValueError unless it is a positive odd integer."""
-    if (not isinstance(kernel_size, int) or kernel_size < 1
-            or kernel_size % 2 == 0):
-        raise ValueError('kernel_size must be a positive odd integer, got '
-                         f'{kernel_size!r}')
+    if not is_int(value) or value < 1 or value % 2 == 0:
+        raise ValueError(f'{name} must be a positive odd integer, got '
+                         f'{value!r}')
+    check_positive(**{name: value})
+
+
+def build_layer(word: str, build: Callable, cfg: Any, *args: Any,
+                **kwargs: Any) -> Any:
+    """``build(cfg, ...)``, one of mmcv's, with an error that names the word.
+
+    Raises:
+        ValueError: It is no config, or cannot be built.
+    """
+    if not isinstance(cfg, dict) or 'type' not in cfg:
+        raise ValueError(f"{word} must be a dict with a 'type', got {cfg!r}")
+    try:
+        return build(cfg, *args, **kwargs)
+    except Exception as error:
+        raise ValueError(f'{word}={cfg!r} cannot be built: '
+                         f'{type(error).__name__}: {error}') from error
+
+
+def build_conv(cfg: Optional[dict], *args: Any, **kwargs: Any) -> nn.Module:
+    """The convolution of a ``conv_cfg``; a plain one if it is None."""
+    cfg = dict(type='Conv2d') if cfg is None else cfg
+    return build_layer('conv_cfg', build_conv_layer, cfg, *args, **kwargs)
+
+
+def build_norm(cfg: dict, channels: int,
+               postfix: Union[int, str] = '') -> Tuple[str, nn.Module]:
+    """The norm of a ``norm_cfg`` and the name that goes with its kind."""
+    made = build_layer('norm_cfg', build_norm_layer, cfg, channels, postfix)
+    for option, value in given(
+            eps=cfg.get('eps'), momentum=cfg.get('momentum')).items():
+        if not is_number(value):
+            raise ValueError(f'norm_cfg: {option} must be a number, got '
+                             f'{value!r}')
+    return made
+
+
+def build_conv_module(*args: Any, **options: Any) -> ConvModule:
+    """mmcv's ConvModule, with an error that names its configs.
+
+    Raises:
+        ValueError: It cannot be built.
+    """
+    try:
+        return ConvModule(*args, **options)
+    except Exception as error:
+        cfgs = ', '.join(f'{word}={cfg!r}' for word, cfg in options.items()
+                         if word.endswith('_cfg'))
+        raise ValueError(f'{cfgs} cannot be built: {type(error).__name__}: '
+                         f'{error}') from error
+
+
+def check_init_cfg(init_cfg: Any) -> None:
+    """Raise ValueError unless initialisers can be built from it, or None."""
+    if init_cfg is None:
+        return
+    for cfg in init_cfg if is_list(init_cfg) else [init_cfg or None]:
+        start = build_layer(
+            'init_cfg', WEIGHT_INITIALIZERS.build,
+            {k: v for k, v in cfg.items() if k != 'override'}
+            if isinstance(cfg, dict) else cfg)
+        if not callable(start):
+            raise ValueError(f'init_cfg={cfg!r} is no initialiser')
 
 
 def hidden_channels(in_channels: int, ratio: int, name='ratio') -> int:
     """Width ``in_channels // ratio`` of a gate's hidden layer.
 
     Raises:
-        ValueError: The ratio is not a positive integer, or leaves nothing.
+        ValueError: A value is not a positive integer, or nothing is left.
     """
-    check_positive(**{name: ratio})
+    check_positive(**{'in_channels': in_channels, name: ratio})
     if in_channels < ratio:
         raise ValueError(f'{name}={ratio} leaves no hidden channel for '
                          f'in_channels={in_channels}; use a smaller ratio')

@@ -89,6 +89,14 @@ def test_two_gates_add_one_pass(name):
     assert names.count('mul') == names.count('addcmul') == 2
 
 
+def test_a_summand_is_added_in_place():
+    names, peak = written(stage(attention=dict(type='GC')))
+    assert names.count('add_') == 4 and 'add' not in names
+    assert peak < written(stage())[1] + 0.1
+    names, _ = written(stage(attention=dict(type='GC')), grad=True)
+    assert names.count('add_') == names.count('add') == 2
+
+
 @pytest.mark.parametrize('name', ['SE', 'GE', 'GC'])
 @pytest.mark.parametrize('grad', [False, True])
 def test_a_link_of_vectors_touches_no_map(name, grad):

@@ -5,6 +5,7 @@ from mmengine.model import BaseModule
 from torch import Tensor
 
 from ..links import MapLink
+from ..weighting import weighted
 
 Descriptor = Union[Tensor, Tuple[Tensor, ...]]
 
@@ -33,9 +34,7 @@ class Attention(BaseModule):
 
     def attend(self, x: Tensor, a: Descriptor) -> Tensor:
         """Map and weights to map: times each of them."""
-        for weights in _as_tuple(a):
-            x = x * weights
-        return x
+        return weighted(x, _as_tuple(a))
 
     def finish(self, x: Tensor, a: Descriptor,
                shortcut: Optional[Tensor] = None,
@@ -51,12 +50,14 @@ class Attention(BaseModule):
             if shortcut is None:
                 return x
             return x.add_(shortcut) if inplace else x + shortcut
-        *others, last = _as_tuple(a)
-        for weights in others:
-            x = x.mul_(weights) if inplace else x * weights
+        weights = _as_tuple(a)
+        if not inplace:
+            return weighted(x, weights, shortcut)
+        for other in weights[:-1]:
+            x.mul_(other)
         if shortcut is None:
-            return x.mul_(last) if inplace else x * last
-        return torch.addcmul(shortcut, x, last, out=x if inplace else None)
+            return x.mul_(weights[-1])
+        return torch.addcmul(shortcut, x, weights[-1], out=x)
 
     def forward(self, x: Tensor,
                 shortcut: Optional[Tensor] = None,

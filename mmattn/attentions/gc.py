@@ -1,6 +1,8 @@
+from typing import Optional
+
 from torch import Tensor, nn
 
-from ..checks import hidden_channels
+from ..checks import check_bool, hidden_channels
 from ..links import ContextLink
 from ..registry import MODELS
 from .base import Attention
@@ -43,6 +45,7 @@ class GC(Attention):
                  ratio: int = 16,
                  zero_start: bool = True):
         super().__init__()
+        check_bool(zero_start=zero_start)
         hidden = hidden_channels(in_channels, ratio)
         self.zero_start = zero_start
         self.mask = nn.Conv2d(in_channels, 1, 1)
@@ -63,11 +66,23 @@ class GC(Attention):
 
     def extract(self, x: Tensor) -> Tensor:
         weights = self.mask(x).flatten(2).softmax(2)  # (B, 1, HW)
-        context = x.flatten(2) @ weights.to(x.dtype).transpose(1, 2)
-        return context.unsqueeze(-1)
+        # This way round the product reads the map row by row.
+        context = weights.to(x.dtype) @ x.flatten(2).transpose(1, 2)
+        return context.transpose(1, 2).unsqueeze(-1)
 
     def transform(self, d: Tensor) -> Tensor:
         return self.fc2(self.act(self.norm(self.fc1(d))))
 
     def attend(self, x: Tensor, a: Tensor) -> Tensor:
         return x + a
+
+    def finish(self,
+               x: Tensor,
+               a: Tensor,
+               shortcut: Optional[Tensor] = None,
+               inplace: bool = False) -> Tensor:
+        y = x.add_(a) if inplace else x + a
+        if shortcut is None:
+            return y
+        # Sums keep nothing for their gradient.
+        return y.add_(shortcut) if y.dtype == shortcut.dtype else y + shortcut

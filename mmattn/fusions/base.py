@@ -3,7 +3,9 @@ from typing import Sequence, Tuple
 from torch import Tensor
 
 from ..attentions.base import Attention
+from ..checks import check_positive, is_int
 from ..registry import MODELS
+from ..weighting import weighted
 
 
 class Fusion(Attention):
@@ -25,9 +27,10 @@ class Fusion(Attention):
 
     def __init__(self, in_channels: int, num_maps: int = 2):
         super().__init__()
-        if num_maps < 2:
+        if not is_int(num_maps) or num_maps < 2:
             raise ValueError(f'{type(self).__name__} fuses at least two maps, '
-                             f'got num_maps={num_maps}')
+                             f'got num_maps={num_maps!r}')
+        check_positive(in_channels=in_channels, num_maps=num_maps)
         self.num_maps = num_maps
 
     def pool(self, x: Tensor) -> Tensor:
@@ -38,9 +41,9 @@ class Fusion(Attention):
         return tuple(self.pool(x) for x in xs)
 
     def attend(self, xs: Sequence[Tensor], a: Sequence[Tensor]) -> Tensor:
-        y = xs[0] * a[0]
-        for x, weight in zip(xs[1:], a[1:]):
-            y.addcmul_(x, weight)  # y is ours alone; no copy per map
+        y = weighted(xs[0], (a[0], ))
+        for x, weights in zip(xs[1:], a[1:]):
+            y = weighted(x, (weights, ), y, onto=True)  # no copy per map
         return y
 
     def forward(self, xs: Sequence[Tensor]) -> Tensor:
