@@ -71,3 +71,21 @@ def test_a_mobile_network_compiles_once_for_all_sizes():
     for ys, expected in outputs_of_one_graph(net):
         for pair in zip(ys, expected):
             torch.testing.assert_close(*pair)
+
+
+@pytest.mark.parametrize(
+    'name', ['SE', 'CBAM', 'CoordAttention', 'DCA-GC', 'SDA', 'AFF'])
+def test_a_training_step_compiles(name):
+    """Forward and backward in one graph each, with eager's gradients."""
+    torch.compiler.reset()
+    torch.manual_seed(0)
+    net = ResNet((2, 2), **SMALL, **WORDS[name]).double().train()
+    compiled = torch.compile(
+        deepcopy(net), backend='aot_eager', fullgraph=True)
+    x = torch.randn(2, 3, 65, 97).double()
+    for step in (net, compiled):
+        sum(y.square().mean() for y in step(x)).backward()
+    for p, q in zip(net.parameters(), compiled.parameters()):
+        assert (p.grad is None) == (q.grad is None)
+        if p.grad is not None:
+            torch.testing.assert_close(q.grad, p.grad)
