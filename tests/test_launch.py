@@ -6,7 +6,9 @@ import subprocess
 from pathlib import Path
 
 import pytest
+import torch
 from mmengine.config import Config, ConfigDict
+from mmengine.hooks import CheckpointHook
 from mmengine.model import MMDistributedDataParallel
 from torch import nn
 
@@ -42,7 +44,7 @@ def local_rank(monkeypatch):
 
 def read(tmp_path, text, *arguments):
     path = tmp_path / 'net_r50.py'
-    path.write_text(text)
+    path.write_text(f"{text}\nmodel = dict(type='M')")
     return load_config(make_parser('').parse_args([str(path), *arguments]))
 
 
@@ -60,6 +62,7 @@ def test_cfg_options_replace_entries(tmp_path):
 
 
 DATA = '''
+model = dict(type='M')
 data_root = 'data/coco/'
 train_dataloader = dict(dataset=dict(
     type='RepeatDataset', dataset=dict(data_root=data_root, other='data/x')))
@@ -247,12 +250,34 @@ def test_resume(tmp_path):
     notes, resume, load_from = start('auto')
     assert 'no checkpoint' in notes[0]
     assert (resume, load_from) == (False, 'trunk.pth')
-    checkpoint.touch()
-    assert start(str(checkpoint)) == ([], True, str(checkpoint))
+    torch.save(dict(meta=dict(epoch=3, iter=9), state_dict={}, message_hub={},
+                    optimizer={}), checkpoint)
     (tmp_path / 'last_checkpoint').write_text(str(checkpoint))
-    assert start('auto') == ([], True, None)
+    for way in ('auto', str(checkpoint)):
+        assert start(way) == ([], True, str(checkpoint))
+    assert start('https://there/a.pth') == ([], True, 'https://there/a.pth')
     assert train.parse_args(['c.py', '--resume']).resume == 'auto'
     assert train.parse_args(['c.py']).resume is None
+
+
+def test_hooks_of_a_run_that_can_be_resumed():
+    ours = dict(type='mmattn.AtomicCheckpointHook')
+    for own, expected in (
+            (dict(), dict(checkpoint=dict(**ours, interval=1))),
+            (dict(checkpoint=dict(type='CheckpointHook', interval=3)),
+             dict(checkpoint=dict(**ours, interval=3))),
+            (dict(checkpoint=dict(type=CheckpointHook)),
+             dict(checkpoint=ours)),
+            (dict(checkpoint=dict(type='Mine')),) * 2,
+            (dict(checkpoint=None),) * 2):
+        cfg = Config(dict(default_hooks=own))
+        train.set_hooks(cfg)
+        assert cfg.default_hooks == expected
+        train.set_hooks(cfg)
+        assert cfg.custom_hooks == [dict(type='mmattn.ResumeHook')]
+    cfg = Config(dict())
+    train.set_hooks(cfg)
+    assert cfg.default_hooks.checkpoint.type == ours['type']
 
 
 # -- flags of test.py ------------------------------------------------------

@@ -9,7 +9,8 @@ from mmengine.registry import METRICS
 from torch.distributed.elastic.multiprocessing.errors import record
 
 import mmattn  # noqa: F401 (config lookups)
-from mmattn.checkpoints import install_safe_loading
+from mmattn.checkpoints import CheckpointError, install_safe_loading
+from mmattn.engine.faults import check_writable, disk_errors, peer_errors
 from mmattn.engine.launch import (UsageError, build_runner, finish,
                                   load_config, make_parser, prepare_cpu,
                                   require_file, type_name)
@@ -157,6 +158,7 @@ def prepare(args: argparse.Namespace) -> Tuple[Config, List[str]]:
     if args.show or args.show_dir:
         draw_predictions(cfg, args)
     notes = use_tta(cfg) if args.tta else []
+    check_writable(cfg.work_dir, 'work directory')
     notes += prepare_cpu(cfg)
     return cfg, notes
 
@@ -177,9 +179,10 @@ def main() -> None:
     install_safe_loading()
     try:
         cfg, notes = prepare(args)
-    except UsageError as error:
+        with disk_errors(cfg.work_dir), peer_errors():
+            run(cfg, notes, args.out)
+    except (UsageError, CheckpointError) as error:
         sys.exit(f'test.py: error: {error}')
-    run(cfg, notes, args.out)
     finish()
 
 

@@ -5,14 +5,22 @@ from typing import List, Optional, Tuple
 
 from mmengine.config import Config
 from mmengine.device import get_device
-from mmengine.runner import find_latest_checkpoint
+from mmengine.hooks import CheckpointHook
 from torch.distributed.elastic.multiprocessing.errors import record
 
 import mmattn  # noqa: F401 (config lookups)
-from mmattn.checkpoints import install_safe_loading
+from mmattn.checkpoints import CheckpointError, install_safe_loading
+from mmattn.engine.faults import (check_writable, disk_errors,
+                                  fail_on_log_errors, peer_errors)
 from mmattn.engine.launch import (UsageError, build_runner, finish,
                                   load_config, lr_warning, make_parser,
-                                  prepare_cpu, require_file, type_name)
+                                  prepare_cpu, type_name)
+from mmattn.engine.resume import check, find, keep_seed
+
+RESUME_HOOK = dict(type='mmattn.ResumeHook')
+# How configs name the hook that ours takes the place of.
+HOST_CHECKPOINT_HOOK = (
+    'CheckpointHook', 'mmengine.CheckpointHook', CheckpointHook)
 
 
 def parse_args(argv: Optional[List[str]] = None) -> argparse.Namespace:
@@ -76,21 +84,33 @@ def set_resume(cfg: Config, resume: str) -> List[str]:
         What to tell the user, one line each.
 
     Raises:
-        UsageError: The checkpoint is not a file.
+        UsageError: The checkpoint is not a file, or is damaged.
     """
-    if resume != 'auto':
-        require_file(resume, 'checkpoint of --resume')
-        cfg.resume = True
-        cfg.load_from = resume
-        return []
-    # Nothing to resume yet: the first start of a job that restarts itself
-    # must still read the config's own load_from.
-    cfg.resume = find_latest_checkpoint(cfg.work_dir) is not None
-    if cfg.resume:
-        cfg.load_from = None
-        return []
-    return [f'--resume found no checkpoint in {cfg.work_dir}: this run '
-            'starts from the beginning']
+    meta, notes = {}, []
+    if resume == 'auto':
+        resume, meta, notes = find(cfg.work_dir)
+        # Nothing to resume yet: the first start of a job that restarts
+        # itself must still read the config's own load_from.
+        if not resume:
+            cfg.resume = False
+            return notes
+    elif '://' not in resume:
+        meta = check(resume)
+    cfg.resume = True
+    cfg.load_from = resume
+    return notes + keep_seed(cfg, meta)
+
+
+def set_hooks(cfg: Config) -> None:
+    """Add what a run needs to be stopped at any moment and resumed."""
+    hooks = list(cfg.get('custom_hooks') or [])
+    if RESUME_HOOK not in hooks:  # as in a config dumped by an earlier run
+        cfg.custom_hooks = [*hooks, RESUME_HOOK]
+    defaults = dict(cfg.get('default_hooks') or {})
+    own = defaults.get('checkpoint', dict(type='CheckpointHook', interval=1))
+    if own and own.get('type') in HOST_CHECKPOINT_HOOK:
+        defaults['checkpoint'] = dict(own, type='mmattn.AtomicCheckpointHook')
+        cfg.default_hooks = defaults
 
 
 def prepare(args: argparse.Namespace) -> Tuple[Config, List[str]]:
@@ -100,11 +120,13 @@ def prepare(args: argparse.Namespace) -> Tuple[Config, List[str]]:
         The config and what to tell the user, one line each.
     """
     cfg = load_config(args)
+    set_hooks(cfg)
     notes = enable_amp(cfg, get_device()) if args.amp else []
     if args.auto_scale_lr:
         enable_lr_scaling(cfg)
     if args.resume is not None:
         notes += set_resume(cfg, args.resume)
+    check_writable(cfg.work_dir, 'work directory')
     notes += prepare_cpu(cfg)
     return cfg, notes
 
@@ -112,6 +134,7 @@ def prepare(args: argparse.Namespace) -> Tuple[Config, List[str]]:
 def run(cfg: Config, notes: List[str]) -> None:
     """Build the Runner, log the notes and train."""
     runner = build_runner(cfg)
+    fail_on_log_errors(runner.logger)
     warning = lr_warning(cfg, runner.world_size)
     for note in notes + [warning] * (warning is not None):
         runner.logger.warning(note)  # printed by rank 0, kept in the log
@@ -124,9 +147,10 @@ def main() -> None:
     install_safe_loading()
     try:
         cfg, notes = prepare(args)
-    except UsageError as error:
+        with disk_errors(cfg.work_dir), peer_errors():
+            run(cfg, notes)
+    except (UsageError, CheckpointError) as error:
         sys.exit(f'train.py: error: {error}')
-    run(cfg, notes)
     finish()
 
 

@@ -11,11 +11,14 @@ from pathlib import Path
 from typing import List, Optional
 
 import torch.distributed
-from mmengine.config import Config, ConfigDict, DictAction
+from mmengine.config import Config, ConfigDict
 from mmengine.device import get_device
 from mmengine.registry import MODEL_WRAPPERS, RUNNERS
 from mmengine.runner import Runner
 from torch.nn.parallel import DistributedDataParallel
+
+from .configs import require_file  # noqa: F401  (the tools find it here)
+from .configs import Options, UsageError, read_config, require_model
 
 REPORT_HOOK = dict(type='mmattn.LoadReportHook')
 # Names and classes that ask for batch statistics over all processes.
@@ -27,10 +30,6 @@ LAUNCHER_VARIABLES = dict(
     pytorch='WORLD_SIZE', slurm='SLURM_NTASKS', mpi='OMPI_COMM_WORLD_SIZE')
 
 
-class UsageError(Exception):
-    """A wrong command line or config; the tools print it and end."""
-
-
 def make_parser(description: str) -> argparse.ArgumentParser:
     """Return a parser with the arguments both tools have."""
     parser = argparse.ArgumentParser(description=description)
@@ -39,7 +38,7 @@ def make_parser(description: str) -> argparse.ArgumentParser:
         '--work-dir', help='folder for logs and results; default: work_dir '
         'of the config, else ./work_dirs/<name of the config file>')
     parser.add_argument(
-        '--cfg-options', nargs='+', action=DictAction, metavar='KEY=VALUE',
+        '--cfg-options', nargs='+', action=Options, metavar='KEY=VALUE',
         help='entries that replace those of the config, such as '
         'optim_wrapper.optimizer.lr=0.01; lists as key="[1,2]"; data_root '
         'moves all paths below it')
@@ -50,14 +49,6 @@ def make_parser(description: str) -> argparse.ArgumentParser:
         '--local_rank', '--local-rank', type=int, default=0,
         help='set by old launchers; LOCAL_RANK of the environment wins')
     return parser
-
-
-def require_file(path: str, what: str) -> None:
-    """Raise UsageError unless ``path`` is a file or names a remote one."""
-    if '://' not in path and not Path(path).is_file():
-        raise UsageError(
-            f'{what} {path!r} is not a file (looked from {os.getcwd()}); '
-            'check the path')
 
 
 def type_name(node: dict, default: str = '') -> str:
@@ -119,10 +110,9 @@ def load_config(args: argparse.Namespace) -> Config:
         args: Parsed arguments of :func:`make_parser`.
 
     Raises:
-        UsageError: The config is not a file, the launcher named did not
+        UsageError: The config cannot be read, the launcher named did not
             start this process, or the data cannot be moved.
     """
-    require_file(args.config, 'config')
     variable = LAUNCHER_VARIABLES.get(args.launcher)
     if variable and variable not in os.environ:
         raise UsageError(
@@ -130,7 +120,7 @@ def load_config(args: argparse.Namespace) -> Config:
             f'{variable}, which its launcher sets; start the job with '
             'tools/dist_*.sh, tools/slurm_*.sh or mpirun')
     os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
-    cfg = Config.fromfile(args.config)
+    cfg = read_config(args.config)
     options = args.cfg_options or {}
     root = options.get('data_root', os.environ.get(DATA_ROOT))
     if root is not None:
@@ -231,10 +221,15 @@ def prepare_cpu(cfg: Config) -> List[str]:
 
 
 def build_runner(cfg: Config) -> Runner:
-    """Build the Runner, or the class that ``runner_type`` names."""
-    if 'runner_type' in cfg:
-        return RUNNERS.build(cfg)
-    return Runner.from_cfg(cfg)
+    """Build the Runner, or the class that ``runner_type`` names.
+
+    Raises:
+        UsageError: The config has no model.
+    """
+    from .images import check_runner
+    require_model(cfg)
+    build = RUNNERS.build if 'runner_type' in cfg else Runner.from_cfg
+    return check_runner(build(cfg))
 
 
 def finish() -> None:
