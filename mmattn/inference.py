@@ -17,6 +17,7 @@ import torch
 from mmengine.utils import ProgressBar
 from PIL import Image
 
+from .engine.images import KINDS, find_fault, find_kind
 from .engine.launch import UsageError
 from .inferencers import Model, Result, build
 
@@ -33,15 +34,16 @@ def check_picture(path: Path) -> Tuple[int, int]:
     """Return a picture's height and width, upright.
 
     OpenCV, which reads for the networks, never says what is wrong with a
-    file, and some of its readers fill up what a cut file lacks: Pillow reads
-    first. Of grey, CMYK and 16-bit pictures OpenCV makes 8 bits of blue,
-    green and red; alpha is left out.
+    file, and some of its readers fill up what a cut file lacks: the file's
+    end is looked at, and Pillow reads first. Of grey, CMYK and 16-bit
+    pictures OpenCV makes 8 bits of blue, green and red; alpha is left out.
 
     Raises:
         PictureError: The file is not a whole picture.
     """
-    if not path.stat().st_size:
-        raise PictureError('the file is empty')
+    fault = find_fault(path.read_bytes())
+    if fault:
+        raise PictureError(fault)
     try:
         with Image.open(path) as picture:
             picture.load()
@@ -110,6 +112,9 @@ def _pictures(model: Model, files: List[Path], out: Path) -> dict:
             _write(out / drawn, result.drawn[..., ::-1])
             entry = dict(image=path.name, height=height, width=width,
                          picture=str(drawn))
+            kind = find_kind(path.read_bytes())
+            if kind:
+                entry['note'] = KINDS[kind]
             if result.labels is not None:
                 labels = Path('labels', f'{path.name}.png')
                 _write(out / labels, result.labels)
@@ -198,7 +203,8 @@ def infer(config: str,
     ``classes``, for detectors ``score_thr``, and ``images``, one entry each:
 
     - ``image``, its file's name, ``height``, ``width``, and ``picture``, the
-      drawn one below ``out``;
+      drawn one below ``out``; ``note``, what was lost in reading it, if
+      anything was;
     - of a detector ``objects``: ``label`` (from 0), ``class``, ``score``,
       ``box`` (left, top, right, bottom in pixels) and, if the model makes
       masks, ``mask`` (COCO's compressed run lengths);

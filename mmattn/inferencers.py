@@ -2,9 +2,7 @@
 
 Toolboxes are imported where they are used.
 """
-import os
 import warnings
-from pathlib import Path
 from typing import Any, Dict, NamedTuple, Optional, Tuple
 
 import mmcv
@@ -14,13 +12,13 @@ from mmengine.config import Config
 from mmengine.device import get_device
 from mmengine.registry import DATASETS
 
-from .engine.launch import UsageError, revert_sync_bn, type_name
-from .visualization.loading import load_weights, scope_of, task_of
+from .engine.configs import (UsageError, read_config, require_file,
+                             require_model)
+from .engine.launch import revert_sync_bn, type_name
+from .visualization.loading import SHORT, load_weights, scope_of, task_of
 
 SCORE_THR = 0.3
 TOP = 5
-# The short side to which a classifier's picture is enlarged for its text.
-SHORT = 224
 
 
 class Result(NamedTuple):
@@ -183,17 +181,9 @@ class _Classifier(Model):
 def build(config: str, checkpoint: str, device: Optional[str],
           score_thr: Optional[float]) -> Tuple[str, Model]:
     """A model's task and the model, with weights that fit it exactly."""
-    for path, what in ((config, 'config'), (checkpoint, 'checkpoint')):
-        if not Path(path).is_file():
-            raise UsageError(f'{what} {path!r} is not a file (looked from '
-                             f'{os.getcwd()}); check the path')
-    try:
-        cfg = Config.fromfile(config)
-    except Exception as error:  # a config is code
-        raise UsageError(f'config {config} cannot be read: '
-                         f'{type(error).__name__}: {error}') from error
-    if 'model' not in cfg:
-        raise UsageError(f'config {config} has no model')
+    cfg = read_config(config)
+    require_model(cfg)
+    require_file(checkpoint, 'checkpoint')
     task = task_of(cfg)
     if score_thr is not None and task != 'detection':
         raise UsageError(f'--score-thr is for boxes, and {config} describes '

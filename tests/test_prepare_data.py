@@ -420,7 +420,8 @@ def test_broken_annotation_file_is_one_error(run, tmp_path, text):
 
 
 @pytest.mark.parametrize('name', [
-    '../secret.jpg', '{root}/secret.jpg', '../train2017/../../secret.jpg'])
+    '../secret.jpg', '{root}/secret.jpg', '../train2017/../../secret.jpg',
+    '..\\secret.jpg', 'C:\\secret.jpg', '../secret.jpg\0.jpg', '\0'])
 def test_annotations_cannot_leave_the_root(run, tmp_path, name, monkeypatch):
     coco(tmp_path / 'set')
     secret = tmp_path / 'secret.jpg'
@@ -449,6 +450,58 @@ def test_lists_of_sbd_cannot_leave_the_root(run, tmp_path):
     assert status == 1
     assert any(f'{name}.mat' in line for line in errors(lines))
     assert contents(tmp_path) == before
+
+
+# Every other list that a dataset has, with what follows a name in it.
+LISTS = dict(
+    voc=[('VOCdevkit/VOC2007/ImageSets/Main/trainval.txt', ''),
+         ('VOCdevkit/VOC2012/ImageSets/Main/trainval.txt', '')],
+    voc12aug=[(f'{VOC}/ImageSets/Segmentation/train.txt', ''),
+              (f'{VOC}/ImageSets/Segmentation/val.txt', ''),
+              (f'{SBD}/train.txt', ''), (f'{SBD}/val.txt', '')],
+    imagenet=[('meta/val.txt', ' 7'), ('meta/train.txt', ' 7')])
+
+
+@pytest.mark.parametrize('name', [
+    '../' * 5 + 'outside', '{root}/outside', '..\\outside', 'x\0y'])
+@pytest.mark.parametrize('dataset, file, more', [
+    (dataset, *entry) for dataset in LISTS for entry in LISTS[dataset]])
+def test_no_list_leaves_the_root(run, dataset, file, more, name, tmp_path,
+                                 monkeypatch):
+    make = imagenet_flat if dataset == 'imagenet' else globals()[dataset]
+    make(tmp_path / 'set')
+    for suffix in ('.jpg', '.png', '.mat', '.xml', ''):
+        picture(tmp_path / 'outside.png')
+        put(tmp_path / f'outside{suffix}',
+            (tmp_path / 'outside.png').read_bytes())
+    name = name.format(root=tmp_path)
+    put(tmp_path / 'set' / file, f'{name}{more}\n')
+    before = contents(tmp_path)
+    opened = []
+    for reader in ('read_image', 'read_labels', 'read_xml'):
+        monkeypatch.setattr(tool, reader, opened.append)
+    status, lines = run(dataset, '--partial')
+    assert status == 1
+    assert any(name in line for line in errors(lines))
+    assert not any('outside' in str(path) for path in opened)
+    assert contents(tmp_path) == before
+
+
+def test_nothing_is_written_behind_a_link_out_of_the_root(run, tmp_path):
+    cityscapes(tmp_path / 'set')
+    inside = tmp_path / 'set/gtFine/train/bonn'
+    inside.rename(tmp_path / 'outside')
+    inside.symlink_to(tmp_path / 'outside')
+    before = contents(tmp_path / 'outside')
+    status, lines = run('cityscapes', '--partial')
+    error, = errors(lines)
+    assert status == 1 and 'behind a link out of ROOT' in error
+    assert contents(tmp_path / 'outside') == before
+    (tmp_path / 'link').symlink_to(tmp_path / 'set')  # of the root: usual
+    inside.unlink()
+    (tmp_path / 'outside').rename(inside)
+    status, lines = run('cityscapes', '--partial', root=tmp_path / 'link')
+    assert status == 0 and errors(lines) == []
 
 
 def test_voc_class_must_be_known(run, tmp_path):

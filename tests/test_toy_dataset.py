@@ -364,6 +364,25 @@ def test_lost_files_are_noticed(tmp_path):
     assert contents(tmp_path) == before
 
 
+@pytest.mark.parametrize('name', [
+    '../other/file', '{root}/other/file', 'link/file', '\0', 7])
+def test_a_manifest_cannot_have_other_files_removed(name, tmp_path):
+    make(tmp_path / 'toy', 'coco')
+    other = tmp_path / 'other' / 'file'
+    other.parent.mkdir()
+    other.touch()
+    (tmp_path / 'toy' / 'link').symlink_to(other.parent)
+    path = tmp_path / 'toy' / toy.MANIFEST
+    manifest = json.loads(path.read_text())
+    manifest['files'].append(
+        name.format(root=tmp_path) if isinstance(name, str) else name)
+    path.write_text(json.dumps(manifest))
+    before = contents(tmp_path)
+    with pytest.raises(ValueError, match='not by this tool'):
+        make(tmp_path / 'toy', 'coco', overwrite=True)
+    assert contents(tmp_path) == before
+
+
 @pytest.mark.parametrize('text', [None, '{}', '[', '[]'])
 def test_foreign_directories_are_left_alone(tmp_path, text):
     name = 'mine.txt' if text is None else toy.MANIFEST

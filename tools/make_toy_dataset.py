@@ -318,6 +318,9 @@ def _read_manifest(out_dir):
         return None
     try:
         manifest = json.loads((out_dir / MANIFEST).read_text())
+        root = out_dir.resolve()
+        for name in manifest['files']:  # to be removed with --overwrite
+            (root / name).resolve().relative_to(root)
         return {key: manifest[key] for key in ('request', 'summary', 'files')}
     except (OSError, ValueError, KeyError, TypeError):
         raise ValueError(f'{out_dir} is in use, but not by this tool (no '

@@ -116,8 +116,10 @@ def parse_meta(text):
     return labels
 
 
-def write(path, data):
+def write(root, path, data):
     """Write a whole file or none; unlike tempfile's, others may read it."""
+    if not path.parent.resolve().is_relative_to(root.resolve()):
+        raise ValueError(f'{path} would lie behind a link out of ROOT')
     path.parent.mkdir(exist_ok=True)
     temporary = path.with_name(f'.{path.name}.{os.getpid()}')
     try:
@@ -187,8 +189,8 @@ class Look:
             todo = {self.root / folder / old: self.root / target / new
                     for old, new in pairs.items()
                     if not os.path.lexists(self.root / target / new)}
-            wrote = self.each(folder, todo, lambda path: write(
-                todo[path], cv2.imencode('.png', read(path))[1].tobytes()), 0)
+            wrote = self.each(folder, todo, lambda old: write(self.root, todo[
+                old], cv2.imencode('.png', read(old))[1].tobytes()), 0)
             print(f'{target}: kept {len(pairs) - len(todo)}, wrote {wrote}')
 
     def coco(self):
@@ -198,9 +200,8 @@ class Look:
             self.files(split, names, origin, read_image)
 
     def voc(self):
-        for year, split, total in ((2007, 'trainval', 5011),
-                                      (2007, 'test', 4952),
-                                      (2012, 'trainval', 11540)):
+        for year, split, total in ((2007, 'trainval', 5011), (
+                2007, 'test', 4952), (2012, 'trainval', 11540)):
             voc = f'VOCdevkit/VOC{year}'
             origin = f'{voc}/ImageSets/Main/{split}.txt'
             names = self.names(origin, total)
@@ -226,7 +227,8 @@ class Look:
                 ('trainaug', every - val), ('aug', every - train - val)):
             path = self.root / sets / f'{name}.txt'
             if not os.path.lexists(path):
-                write(path, '\n'.join([*sorted(names), '']).encode())
+                write(self.root, path, ''.join(
+                    f'{line}\n' for line in sorted(names)).encode())
                 print(f'{path}: wrote {len(names)} names')
             elif set(path.read_text().split()) != names:
                 raise ValueError(f'{path} lists other images: move it away')

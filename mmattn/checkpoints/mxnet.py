@@ -30,6 +30,7 @@ from .safe import CheckpointError
 MAGIC = struct.pack('<Q', 0x112)
 V1, V2, V3 = 0xF993FAC8, 0xF993FAC9, 0xF993FACA
 MAX_AXES = 8  # the weight of a 3-D convolution has 5
+MAX_ARRAYS = 100_000  # each takes more memory than its 25 bytes of a file
 TYPES = {
     0: torch.float32,
     1: torch.float64,
@@ -114,8 +115,11 @@ def _read(file: BinaryIO) -> Dict[str, Tensor]:
     if reader.take(8, 'the header') != MAGIC:
         raise _Damaged('it does not start as a list of arrays')
     _, count = reader.numbers('QQ', 'the header')
+    if count > MAX_ARRAYS:
+        raise _Damaged(f'it is to have {count} arrays; no network has over '
+                       f'{MAX_ARRAYS}')
     arrays = []
-    while len(arrays) < count:  # a false count meets the end of the file
+    while len(arrays) < count:
         arrays.append(_read_array(reader, f'array {len(arrays)}'))
     named = reader.numbers('Q', 'the list of names')
     if named != count or count == 0:

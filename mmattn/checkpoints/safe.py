@@ -3,8 +3,8 @@
 A checkpoint is a pickle, and a pickle may name any function to be called while
 it is read. Ours are read with an allow-list: tensors, plain values, and what
 mmengine's own checkpoints hold beside them (log histories, numpy values).
-There is no way back to full unpickling. Files of safetensors hold nothing but
-tensors.
+There is no way back to full unpickling. What a file may ask for is limited by
+its size (limits.py). Files of safetensors hold nothing but tensors.
 """
 import http.client
 import importlib
@@ -12,7 +12,6 @@ import os
 import pickle
 import re
 import sys
-import zipfile
 from _codecs import encode
 from collections import Counter
 from os import path as osp
@@ -26,6 +25,8 @@ from mmengine.logging import HistoryBuffer
 from mmengine.optim import OneCycleParamScheduler
 from mmengine.runner import checkpoint as host
 from mmengine.utils import digit_version
+
+from .limits import LimitError, check_limits, check_tensors
 
 # Older ones let no names be added to their restricted reader.
 TORCH_TAKES_NAMES = digit_version(torch.__version__) >= digit_version('2.6.0')
@@ -102,11 +103,7 @@ class _RestrictedPickle:
 
 
 def _torch_load(file: BinaryIO, map_location: Any) -> Any:
-    if zipfile.is_zipfile(file):
-        with zipfile.ZipFile(file) as archive:
-            if any('constants.pkl' in n for n in archive.namelist()):
-                raise pickle.UnpicklingError('GLOBAL torch.jit')
-    file.seek(0)
+    check_limits(file)
     if TORCH_TAKES_NAMES:
         names = [(value, full) for full, value in _allowed().items()]
         with torch.serialization.safe_globals(names):
@@ -150,8 +147,9 @@ def load_checkpoint_file(path: str, map_location: Any = 'cpu') -> Any:
 
     Raises:
         FileNotFoundError: There is no such file.
-        CheckpointError: The file is damaged, or names code, or the library
-            it needs is missing.
+        CheckpointError: The file is damaged, names code, asks for more than
+            it holds, or has tensors that are no weights; its library is
+            missing.
     """
     path = osp.expanduser(path)
     if not osp.isfile(path):
@@ -160,7 +158,13 @@ def load_checkpoint_file(path: str, map_location: Any = 'cpu') -> Any:
         return _load_safetensors(path, map_location)
     try:
         with open(path, 'rb') as file:
-            return _torch_load(file, map_location)
+            loaded = _torch_load(file, map_location)
+        check_tensors(loaded, str(map_location) == 'meta')
+        return loaded
+    except LimitError as error:
+        raise CheckpointError(
+            f'{path} was not read: {error}. Get it again, from a source that '
+            'you trust.') from None
     except Exception as error:  # a damaged file can raise nearly anything
         kind, message = type(error).__name__, str(error)
     # torch's and our words for a name, and for what a name must not make

@@ -58,6 +58,13 @@ def run(args: argparse.Namespace) -> int:
     if announced > done + len(failed):
         print(f'the header of {results["video"]} announces {announced} '
               f'frames; {done + len(failed)} could be read')
+    notes = {}
+    for entry in results[what]:
+        if 'note' in entry:
+            notes.setdefault(entry['note'], []).append(entry['image'])
+    for note, names in notes.items():
+        print(f'{names[0]} {note}; such images: {len(names)}',
+              file=sys.stderr)
     for entry in failed:
         name = entry.get('image', f'frame {entry.get("frame")}')
         print(f'error: {name}: {entry["error"]}', file=sys.stderr)

@@ -4,5 +4,6 @@
 ``custom_imports``. Nothing here is registered under a short name.
 """
 from .deeplab import DeepLabV3Head
+from .loading import LoadAnnotations
 
-__all__ = ['DeepLabV3Head']
+__all__ = ['DeepLabV3Head', 'LoadAnnotations']

@@ -5,7 +5,8 @@ from mmcv.cnn import ConvModule, DepthwiseSeparableConvModule
 from mmseg.models.decode_heads import ASPPHead
 from torch import Tensor
 
-from ..checks import check_batch, check_positive
+from ..checks import (build_norm, check_batch, check_bool, check_positive,
+                      check_positives)
 
 
 class DeepLabV3Head(ASPPHead):
@@ -65,13 +66,22 @@ class DeepLabV3Head(ASPPHead):
                              f'branch, got {dilations!r}')
         for dilation in dilations:
             check_positive(dilations=dilation)
-        if separable and max(dilations) == 1:
-            raise ValueError(f'separable=True needs a 3x3 branch, but '
-                             f'dilations={dilations!r} makes 1x1 branches')
+        check_bool(separable=separable)
+        check_positive(channels=channels)
         if options.get('input_transform') == 'multiple_select':
             raise ValueError("input_transform='multiple_select' hands on "
                              'several maps; this head reads one. Give '
                              "in_index, or 'resize_concat'")
+        if options.get('input_transform') is None:
+            check_positive(in_channels=in_channels)
+            in_channels = int(in_channels)
+        else:
+            check_positives(in_channels=in_channels)
+        if norm_cfg is not None:
+            build_norm(norm_cfg, channels)
+        if separable and max(dilations) == 1:
+            raise ValueError(f'separable=True needs a 3x3 branch, but '
+                             f'dilations={dilations!r} makes 1x1 branches')
         super().__init__(
             dilations=dilations,
             in_channels=in_channels,
