@@ -3,6 +3,7 @@
 The workers import this file: the config names its classes by full path.
 """
 import os
+import shutil
 import socket
 import subprocess
 import sys
@@ -15,6 +16,7 @@ from torch import nn
 from torch.utils.data import Dataset
 
 TOOLS = Path(__file__).resolve().parents[1] / 'tools'
+HOSTS = Path(__file__).parent / 'hosts' / 'three_hosts.sh'
 CONFIG = '''
 default_scope = 'mmengine'
 model = dict(
@@ -34,7 +36,7 @@ randomness = dict(seed=7)
 
 
 class Noise(Dataset):
-    """Sixteen fixed maps in three classes.
+    """Fixed maps in three classes.
 
     Without shuffling, DefaultSampler hands rank r of n the samples r, r + n,
     ...: the two half batches of a step are the whole batch of one process.
@@ -42,8 +44,11 @@ class Noise(Dataset):
 
     metainfo = {}
 
+    def __init__(self, length=16):
+        self.length = length
+
     def __len__(self):
-        return 16
+        return self.length
 
     def __getitem__(self, index):
         generator = torch.Generator().manual_seed(index)
@@ -88,6 +93,19 @@ class WithoutReduction(MMDistributedDataParallel):
             return super().train_step(data, optim_wrapper)
 
 
+def environment(**variables):
+    """That of the commands; their configs name classes of this file."""
+    path = [str(Path(__file__).parent), str(TOOLS.parent),
+            os.environ.get('PYTHONPATH', '')]
+    return dict(
+        os.environ,
+        CUDA_VISIBLE_DEVICES='',  # gloo, also where the tester has GPUs
+        OMP_NUM_THREADS='1',
+        PYTHON=sys.executable,
+        PYTHONPATH=os.pathsep.join(filter(None, path)),
+        **variables)
+
+
 def launch(folder, processes, *options):
     """Train in ``folder``; return exit code, output and checkpoint path."""
     config = folder / 'toy.py'
@@ -95,15 +113,7 @@ def launch(folder, processes, *options):
     with socket.socket() as free:
         free.bind(('127.0.0.1', 0))
         port = free.getsockname()[1]
-    path = [str(Path(__file__).parent), str(TOOLS.parent),
-            os.environ.get('PYTHONPATH', '')]
-    env = dict(
-        os.environ,
-        CUDA_VISIBLE_DEVICES='',  # gloo, also where the tester has GPUs
-        OMP_NUM_THREADS='1',
-        PORT=str(port),
-        PYTHON=sys.executable,
-        PYTHONPATH=os.pathsep.join(filter(None, path)))
+    env = environment(PORT=str(port))
     arguments = ['--work-dir', str(folder / 'out'), '--cfg-options', *options,
                  f'train_dataloader.batch_size={4 // processes}']
     if processes == 1:
@@ -161,3 +171,38 @@ def test_error_in_one_worker_ends_the_job(tmp_path):
     assert code != 0
     assert 'ArithmeticError: rank 1 gives up' in output
     assert not checkpoint.exists()
+
+
+ENDLESS = '''
+train_dataloader['dataset']['length'] = 10**6
+train_cfg['max_iters'] = 10**6
+default_hooks['checkpoint'].update(interval=50, max_keep_ckpts=2)
+'''
+
+
+def why_no_hosts():
+    """Why this machine cannot play three; None where it can."""
+    if shutil.which('ip') is None:
+        return 'no ip command (Debian: apt-get install iproute2)'
+    name = f'mmattn-try{os.getpid()}'
+    made = subprocess.run(['ip', 'netns', 'add', name], text=True,
+                          stderr=subprocess.PIPE)
+    if made.returncode:
+        return f'no network namespaces: {made.stderr.strip()}'
+    subprocess.run(['ip', 'netns', 'del', name], check=True)
+    return None
+
+
+@pytest.mark.config
+def test_three_hosts_lose_one_and_resume(tmp_path):
+    reason = why_no_hosts()
+    if reason:
+        pytest.skip(reason)
+    config = tmp_path / 'toy.py'
+    config.write_text(CONFIG + ENDLESS)
+    done = subprocess.run(
+        ['bash', str(HOSTS), str(config), str(tmp_path)], text=True,
+        env=environment(), stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    print(done.stdout)
+    assert done.returncode == 0, done.stdout
+    assert done.stdout.count('lost another process') == 3

@@ -6,7 +6,8 @@ import torch.nn.functional as F
 from mmengine.model import BaseModule
 from torch import Tensor, nn
 
-from ..checks import check_kernel_size, check_positive
+from ..checks import (check_bool, check_kernel_size, check_not_negative,
+                      check_positive, is_list, is_number)
 from ..registry import MODELS
 
 
@@ -23,7 +24,10 @@ def _relative(table: Tensor, size: int) -> Tensor:
     """
     rows = 2 * size - 1
     if len(table) != rows:
-        table = F.interpolate(table.t()[None], rows, mode='linear')[0].t()
+        # As a map one pixel high: only for maps does PyTorch have a gradient
+        # that is deterministic on a GPU.
+        table = F.interpolate(
+            table.t()[None, :, None], (1, rows), mode='bilinear')[0, :, 0].t()
     place = torch.arange(size, device=table.device)
     return table[place - place[:, None] + size - 1]
 
@@ -108,35 +112,44 @@ class AAConv(BaseModule):
         super().__init__()
         check_kernel_size(kernel_size)
         check_positive(
+            in_channels=in_channels,
+            out_channels=out_channels,
             stride=stride,
+            dilation=dilation,
             num_heads=num_heads,
             min_key_channels=min_key_channels,
             pool_stride=pool_stride)
+        check_bool(published_order=published_order)
         if groups != 1 or bias:
             raise ValueError(
-                f'AAConv has one group and no bias, got groups={groups} and '
-                f'bias={bias}: its attention mixes all channels. Give it in '
+                f'AAConv has one group and no bias, got groups={groups!r} and '
+                f'bias={bias!r}: its attention mixes all channels. Give it in '
                 'a network without groups')
+        check_not_negative(padding=padding)
         if 2 * padding != dilation * (kernel_size - 1):
             raise ValueError(
                 f'AAConv: padding={padding} with kernel_size={kernel_size} '
                 f'and dilation={dilation} changes the size of the map, which '
                 'attention keeps; give padding='
                 f'{dilation * (kernel_size - 1) // 2}')
-        if not isinstance(map_size, (tuple, list)) or len(map_size) != 2:
+        if not is_list(map_size) or len(map_size) != 2:
             raise ValueError('map_size must be height and width of the '
                              f'attended map, as (28, 28), got {map_size!r}')
         height, width = map_size
         check_positive(**{'height of map_size': height,
                           'width of map_size': width})
-        if not key_share > 0:
+        if not is_number(key_share) or key_share <= 0:
             raise ValueError(f'key_share must be above 0, got {key_share!r}')
+        if not is_number(value_share):
+            raise ValueError(f'value_share must be a number, got '
+                             f'{value_share!r}')
         self.num_heads = num_heads
         self.published_order = published_order
         self.key_channels = max(
             _per_head(out_channels, key_share, num_heads), min_key_channels)
         self.value_channels = _per_head(out_channels, value_share, num_heads)
         keys = self.key_channels * num_heads
+        check_positive(**{f'key_share={key_share} of out_channels': keys})
         values = self.value_channels * num_heads
         if not 0 < values < out_channels:
             raise ValueError(
@@ -174,7 +187,7 @@ class AAConv(BaseModule):
         n, d = self.num_heads, self.key_channels
         # (B, N, H W, channels of a head)
         q, k, v = (
-            part.reshape(b, n, -1, h * w).transpose(2, 3) for part in
+            part.flatten(2).unflatten(1, (n, -1)).transpose(2, 3) for part in
             qkv.split([n * d, n * d, n * self.value_channels], dim=1))
         place = (q * d**-0.5).reshape(b, n, h, w, d)
         tables = self.height_table, self.width_table
@@ -190,7 +203,7 @@ class AAConv(BaseModule):
         bias = rows[..., None] + columns[..., None, :]  # (B, N, H, W, H, W)
         y = F.scaled_dot_product_attention(
             q, k, v, attn_mask=bias.reshape(b, n, h * w, h * w))
-        return y.transpose(2, 3).reshape(b, -1, h, w)
+        return y.transpose(2, 3).flatten(1, 2).unflatten(2, (h, w))
 
     def forward(self, x: Tensor) -> Tensor:
         y = self.conv(x)
