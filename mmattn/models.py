@@ -10,10 +10,10 @@ from typing import Any, Dict, List, Optional, Union
 
 from mmengine.config import Config
 from mmengine.fileio import dump
-from mmengine.registry import MODELS, DefaultScope
 from torch import nn
 
-from .checkpoints.safe import CheckpointError, load_checkpoint_file
+from .checkpoints import CheckpointError, load_exactly
+from .engine.build import build_model
 
 CONFIGS = Path(__file__).parent / '.mim' / 'configs'
 # Of our names among those of mmpretrain.
@@ -91,21 +91,6 @@ def _refuse(name: str) -> None:
         NO_WEIGHTS.format(name=name, about=about(path), config=path))
 
 
-def _load(model: nn.Module, path: str) -> None:
-    weights = load_checkpoint_file(path)
-    if isinstance(weights, dict):
-        weights = weights.get('state_dict', weights)
-    if not isinstance(weights, dict):
-        raise CheckpointError(
-            f'{path} holds no weights by name: {type(weights).__name__}')
-    try:
-        model.load_state_dict(weights)
-    except RuntimeError as error:
-        raise CheckpointError(
-            f'{path} does not fit the model: {error}\nA published file is '
-            'converted by tools/convert_checkpoint.py') from None
-
-
 def get_model(name: str,
               pretrained: Union[bool, str] = False,
               cfg_options: Optional[Dict[str, Any]] = None) -> nn.Module:
@@ -133,12 +118,11 @@ def get_model(name: str,
         _refuse(name)
     cfg = Config.fromfile(str(path))
     cfg.merge_from_dict(cfg_options or {})
-    if 'data_preprocessor' in cfg:
-        cfg.model.setdefault('data_preprocessor', cfg.data_preprocessor)
-    with DefaultScope.overwrite_default_scope(cfg.default_scope):
-        model = MODELS.build(cfg.model)
+    model = build_model(cfg)
     if pretrained:
-        _load(model, pretrained)
+        load_exactly(model, pretrained, f'the model {name}',
+                     'A published file is converted by '
+                     'tools/convert_checkpoint.py')
     return model.eval()
 
 

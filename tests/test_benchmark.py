@@ -109,7 +109,7 @@ def test_what_is_none_says_so(text, message):
 @pytest.mark.parametrize('text, message', [
     ('mmattn.ResNet(depth=51)', 'cannot be built: ValueError: depth 51'),
     ('torch.nn:Parameter()', 'must make a torch module'),
-    ('no_config.py', 'cannot be built: FileNotFoundError'),
+    ('no_config.py', "config 'no_config.py' is not a file"),
 ])
 def test_what_cannot_be_built_says_so(text, message):
     with pytest.raises(UsageError, match=message):

@@ -131,6 +131,7 @@ def test_an_unknown_name_is_told_what_is_near():
 def test_our_classifiers_are_among_those_of_mmpretrain(monkeypatch):
     mmpretrain = pytest.importorskip('mmpretrain')
     from mmpretrain.apis import ModelHub
+    mmpretrain.list_models()  # its own are read once, not into what follows
     monkeypatch.setattr(ModelHub, '_models_dict', {})
     monkeypatch.setattr(CheckpointLoader, '_schemes',
                         dict(CheckpointLoader._schemes))

@@ -2,11 +2,10 @@
 from typing import Any, Tuple
 
 import torch
-from mmengine.config import Config
-from mmengine.registry import MODELS, init_default_scope
 from torch import nn
 
-from ..engine.launch import UsageError
+from ..engine.build import build_model
+from ..engine.configs import UsageError, read_config
 from .candidates import need
 
 TOOLBOXES = ('mmdet', 'mmseg', 'mmpretrain')
@@ -19,18 +18,16 @@ def config_model(path: str, backbone: bool) -> nn.Module:
         need(path.partition('::')[0], f'candidate {path!r}')
         cfg = get_config(path)
     else:
-        cfg = Config.fromfile(path)
+        cfg = read_config(path)
     if 'model' not in cfg:
         raise UsageError(f'{path!r} describes no model')
     scope = cfg.get('default_scope')
     if scope in TOOLBOXES:
         need(scope, f'candidate {path!r}')
-        init_default_scope(scope)
-    if backbone:
-        return MODELS.build(cfg.model.backbone)
-    if cfg.get('data_preprocessor'):
-        cfg.model.setdefault('data_preprocessor', cfg.data_preprocessor)
-    return MODELS.build(cfg.model)
+    if backbone:  # which has no preprocessor
+        cfg.pop('data_preprocessor', None)
+        cfg.model = cfg.model.backbone
+    return build_model(cfg)
 
 
 def random_batch(model: nn.Module, batch: int, size: Tuple[int, int],

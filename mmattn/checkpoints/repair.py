@@ -72,6 +72,14 @@ def fitting_prefixes(core: Dict[str, Size],
     return list(found.values()) if 2 * most >= len(core) else []
 
 
+def without_module(weights: dict) -> dict:
+    """The weights without the prefix that wrappers for several GPUs leave."""
+    return {
+        key[7:] if key.startswith('module.') else key: value
+        for key, value in weights.items()
+    }
+
+
 def rename(weights: dict, theirs: str, ours: str) -> dict:
     """The weights with one prefix for another; the rest as it is.
 

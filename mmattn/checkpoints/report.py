@@ -10,7 +10,7 @@ from mmengine.model import BaseTTAModel, is_model_wrapper
 from torch import nn
 
 from ..registry import HOOKS
-from .repair import fitting_prefixes, rename, unwrap
+from .repair import fitting_prefixes, rename, unwrap, without_module
 
 # What a network adds to a trunk, by a component of the parameter's name.
 # Whatever else a backbone holds is its trunk.
@@ -227,10 +227,7 @@ class LoadReportHook(Hook):
                     f'Checkpoint has its weights under {".".join(path)}' +
                     (f'; not read: {", ".join(left)}' if left else ''),
                     logger='current')
-        plain = {
-            key[7:] if key.startswith('module.') else key: value
-            for key, value in weights.items()
-        }
+        plain = without_module(weights)
         core = {
             key: shape
             for key, shape in own.items()

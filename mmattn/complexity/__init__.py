@@ -13,6 +13,7 @@ from mmengine.config import Config
 from torch import nn
 from torch.nn.modules.batchnorm import _NormBase
 
+from ..engine.configs import read_config
 from .conventions import CONVENTIONS, find, reproduces
 from .counter import PARTS, OperatorCounter, share_of
 from .models import build, count, default_size, kind_of
@@ -142,7 +143,7 @@ def profile(config: Union[str, Path, Config],
         if not Path(config).is_file():
             raise FileNotFoundError(
                 f'config {str(config)!r} is not a file; check the path')
-        config = Config.fromfile(config)
+        config = read_config(str(config))
     sizes = [('proposals', proposals)]
     sizes += [('input_size', input_size)] if input_size is not None else []
     for name, pair in sizes:

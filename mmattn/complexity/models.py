@@ -1,12 +1,11 @@
 """Builds the model of a config without numbers, and runs its parts."""
-from copy import deepcopy
 from typing import Optional, Tuple
 
 import torch
 from mmengine.config import Config
-from mmengine.registry import MODELS, DefaultScope
 from torch import Tensor, nn
 
+from ..engine.build import build_model
 from .counter import OperatorCounter
 
 # Inputs that the papers count at; (H, W).
@@ -27,11 +26,9 @@ def build(cfg: Config) -> nn.Module:
     if not isinstance(cfg.get('model'), dict) or 'type' not in cfg.model:
         raise ValueError('the config has no model: nothing to count; give a '
                          "config with model=dict(type=...)")
-    scope = cfg.get('default_scope') or 'mmengine'
     try:
-        with DefaultScope.overwrite_default_scope(scope), \
-                torch.device('meta'):
-            model = MODELS.build(deepcopy(cfg.model))
+        with torch.device('meta'):
+            model = build_model(cfg)
     except Exception as error:  # a constructor may raise anything
         raise ValueError(f'the model cannot be built: {error}') from error
     return model.eval()  # a backbone freezes its stages when its mode is set

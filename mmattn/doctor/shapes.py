@@ -4,13 +4,13 @@ The model is built and run on the meta device, where tensors have shapes and no
 values: that costs no time and little memory. Where an operator has no such
 form, the CPU does the same with a smaller image.
 """
-from copy import deepcopy
 from typing import Any, List, Optional, Sequence, Tuple
 
 import torch
-from mmengine.registry import MODELS, DefaultScope
+from mmengine.registry import DefaultScope
 from torch import Tensor, nn
 
+from ..engine.build import build_model
 from .config import Case
 from .finding import FATAL, OK, WARNING, Finding, one_line
 from .names import quiet
@@ -25,11 +25,8 @@ RUN = ('BaseDetector', 'BaseSegmentor', 'BaseClassifier')
 
 
 def _build(case: Case, device: str) -> nn.Module:
-    cfg = deepcopy(case.cfg.model)
-    if 'data_preprocessor' in case.cfg:
-        cfg.setdefault('data_preprocessor', case.cfg.data_preprocessor)
     with torch.device(device):
-        return MODELS.build(cfg)
+        return build_model(case.cfg)
 
 
 def check_build(case: Case) -> List[Finding]:
@@ -40,7 +37,7 @@ def check_build(case: Case) -> List[Finding]:
     if fetching:
         return [Finding(OK, 'build', f'not built: {fetching[0]} reads weights '
                         'while it is built')]
-    with quiet(), DefaultScope.overwrite_default_scope(case.scope):
+    with quiet():
         try:
             case.model = _build(case, 'meta')
         except Exception:  # constructors may want values
