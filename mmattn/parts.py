@@ -73,6 +73,14 @@ def _fits(made: Any, slot: str) -> bool:
     return fits and not (SLOTS[slot] is Attention and issubclass(made, Fusion))
 
 
+def _may_fit(made: Any, slot: str) -> bool:
+    """Whether what a config gives itself, not by name, fits a config word."""
+    if inspect.isclass(made):
+        ours = issubclass(made, (Attention, Link))
+        return _fits(made, slot) if ours else issubclass(made, nn.Module)
+    return callable(made)
+
+
 def known(slot: str) -> List[str]:
     """Registered names that fit a config word."""
     MODELS.get('ResNet')  # imports what the registry knows by location
@@ -104,12 +112,16 @@ def factory(cfg: Optional[dict],
         raise TypeError(f"{slot} must be None or a dict with a 'type' "
                         f'({", ".join(known(slot))}), got {cfg!r}')
     options = dict(cfg)
-    name = options.pop('type')
-    made = MODELS.get(name) if isinstance(name, str) else name
-    if made is None or isinstance(name, str) and not _fits(made, slot):
+    name = made = options.pop('type')
+    if isinstance(name, str):
+        # To the registry a name without a first part is a relative import.
+        made = None if name[:1] in ('', '.') else MODELS.get(name)
+    if not (_fits(made, slot) if isinstance(name, str) else
+            _may_fit(made, slot)):
         raise ValueError(f'{slot} has no type {name!r}; known are '
                          f'{", ".join(known(slot))}')
     parameters = inspect.signature(made).parameters
+    label = getattr(made, '__name__', made)  # a partial has none
     if 'norm_cfg' in parameters and norm_cfg is not None:
         options.setdefault('norm_cfg', norm_cfg)
     # Our parts take options by keyword only; the rest is the slot's.
@@ -125,7 +137,7 @@ def factory(cfg: Optional[dict],
     ]
     if unknown:
         raise ValueError(
-            f'{slot}: {made.__name__} has no option {", ".join(unknown)}; it '
+            f'{slot}: {label} has no option {", ".join(unknown)}; it '
             f'has {", ".join(allowed) or "none"}. (A dict that overrides an '
             'inherited one is merged with it: add _delete_=True)')
     return partial(made, **options)

@@ -240,10 +240,11 @@ def test_an_attention_inside_the_blocks(row):
 
 @every_row
 def test_can_be_traced(row):
-    net = randomise(ROWS[row](**words_for(row))).eval()
-    traced = torch.jit.trace(
-        net, torch.randn(1, 3, 53, 75), check_trace=False)
-    x = torch.randn(2, 3, 75, 53)  # another size and batch
+    net = randomise(ROWS[row](**words_for(row))).double().eval()
+    example = torch.randn(1, 3, 53, 75, dtype=torch.float64)
+    traced = torch.jit.trace(net, example, check_trace=False)
+    # Another size and batch.
+    x = torch.randn(2, 3, 75, 53, dtype=torch.float64)
     for a, b in zip(traced(x), net(x)):
         torch.testing.assert_close(a, b)
 
@@ -776,7 +777,7 @@ def test_a_scale_without_channels_needs_no_room():
     (Res2Net, dict(scales=0), 'scales must be a positive integer'),
     (Res2Net, dict(branches=[dict(dilation=2)]), 'branches belong to ResNet'),
     (Res2Net, dict(base_width=4, width_per_group=8), 'give one'),
-    (Res2Net, dict(base_width=0), 'base_width leaves no channel'),
+    (Res2Net, dict(base_width=0), 'base_width must be a positive integer'),
     (PyConvResNet, dict(depth=34), 'depth 34 is none of'),
     (PyConvResNet, dict(arch='hg'), "arch must be 'plain' or 'HG', got 'hg'"),
     (PyConvResNet, dict(branches=[dict(dilation=2)]), 'branches and dcn'),
@@ -806,7 +807,8 @@ def test_a_scale_without_channels_needs_no_room():
     (ScaleResNet, dict(depth=50, branches=[{}]), 'groups, style, .* belong'),
     (ScaleResNet, dict(depth=50, dcn=dict(type='DCNv2')), 'belong to ResNet'),
     (ScaleResNet, dict(depth=50, allocation='tiny'), "'plain', 'light' or"),
-    (ScaleResNet, dict(depth=50, base_width=0), 'base_width leaves no'),
+    (ScaleResNet, dict(depth=50, base_width=0),
+     'base_width must be a positive integer'),
     (ScaleResNet, dict(), 'allocation has 3 entries for the 1 blocks'),
     (ScaleResNet, dict(allocation=[]), 'allocation has 0 entries for the 1'),
     (ScaleResNet, dict(allocation=[[(1, 2, 3, 4)]] * 4), 'has for each block'),
@@ -839,7 +841,7 @@ def test_unknown_words_list_the_known(cls):
     (dict(kernel_sizes=(3, )), 'at least two convolutions'),
     (dict(kernel_sizes=(3, 5, 7)), 'one kernel size, group count and share'),
     (dict(shares=(1, 2)), 'one kernel size, group count and share'),
-    (dict(kernel_sizes=(3, 5, 7, 8)), 'kernel_size must be a positive odd'),
+    (dict(kernel_sizes=(3, 5, 7, 8)), 'kernel_sizes must be a positive odd'),
     (dict(kernel_size=4), 'kernel_size must be a positive odd'),
     (dict(branch_groups=(1, 4, 8, 0)), 'branch_groups must be a positive'),
     (dict(shares=(1, 1, 1, -1)), 'shares must be a positive'),

@@ -1,10 +1,10 @@
 from typing import Tuple
 
 import torch
-from mmcv.cnn import build_norm_layer
 from torch import Tensor, nn
 
-from ..checks import check_batch, check_positive, hidden_channels
+from ..checks import (build_norm, check_batch, check_positive,
+                      hidden_channels)
 from ..registry import MODELS
 from .base import Attention
 from .start import refuse_gate_init
@@ -56,7 +56,7 @@ class BAM(Attention):
         hidden = hidden_channels(in_channels, ratio)
 
         def normed(conv: nn.Module) -> list:
-            norm = build_norm_layer(norm_cfg, hidden)[1]
+            norm = build_norm(norm_cfg, hidden)[1]
             return [conv, norm, nn.ReLU(inplace=True)]
 
         dilated = dict(padding=dilation, dilation=dilation)

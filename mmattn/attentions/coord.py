@@ -1,10 +1,9 @@
 from typing import Optional, Tuple
 
 import torch
-from mmcv.cnn import build_norm_layer
 from torch import Tensor, nn
 
-from ..checks import check_positive
+from ..checks import build_norm, check_positive
 from ..registry import MODELS
 from .base import Attention
 from .start import gate_function, start_gate
@@ -51,10 +50,11 @@ class CoordAttention(Attention):
                  norm_cfg: dict = dict(type='BN'),
                  gate_init: Optional[str] = None):
         super().__init__()
-        check_positive(ratio=ratio, min_channels=min_channels)
+        check_positive(
+            in_channels=in_channels, ratio=ratio, min_channels=min_channels)
         hidden = max(in_channels // ratio, min_channels)
         self.fc1 = nn.Conv2d(in_channels, hidden, 1)
-        self.norm = build_norm_layer(norm_cfg, hidden)[1]
+        self.norm = build_norm(norm_cfg, hidden)[1]
         self.act = nn.Hardswish(inplace=True)
         self.fc_h = nn.Conv2d(hidden, in_channels, 1)
         self.fc_w = nn.Conv2d(hidden, in_channels, 1)

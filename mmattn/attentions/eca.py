@@ -3,7 +3,7 @@ from typing import Optional
 
 from torch import Tensor, nn
 
-from ..checks import check_kernel_size
+from ..checks import check_kernel_size, check_positive
 from ..registry import MODELS
 from .base import Attention
 from .start import gate_function, start_gate
@@ -48,6 +48,7 @@ class ECA(Attention):
                  kernel_size: Optional[int] = None,
                  gate_init: Optional[str] = None):
         super().__init__()
+        check_positive(in_channels=in_channels)
         if kernel_size is None:
             kernel_size = adaptive_kernel_size(in_channels)
         check_kernel_size(kernel_size)

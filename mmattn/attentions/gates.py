@@ -2,10 +2,9 @@
 from typing import Optional, Tuple
 
 import torch
-from mmcv.cnn import build_norm_layer
 from torch import Tensor, nn
 
-from ..checks import check_batch, check_kernel_size
+from ..checks import build_norm, check_batch, check_kernel_size
 from ..links import PooledMapLink, SpatialLink
 from .base import Attention
 from .se import SE
@@ -49,7 +48,7 @@ class SpatialGate(Attention):
             2, 1, kernel_size, padding=kernel_size // 2, bias=False)
         self.norm = nn.Identity()
         if norm_cfg is not None:
-            self.norm = build_norm_layer(norm_cfg, 1)[1]
+            self.norm = build_norm(norm_cfg, 1)[1]
         self.gate_init = gate_init
         self.gate = gate_function(gate_init)
         start_gate(gate_init, self.last_layer)

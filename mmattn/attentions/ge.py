@@ -1,10 +1,9 @@
 from typing import Optional, Tuple, Union
 
-from mmcv.cnn import build_norm_layer
 from torch import Tensor, nn
 from torch.nn.modules.utils import _pair
 
-from ..checks import check_batch, hidden_channels
+from ..checks import build_norm, check_batch, check_positive, hidden_channels
 from ..links import ChannelLink
 from ..registry import MODELS
 from .base import Attention
@@ -48,20 +47,22 @@ class GE(Attention):
                  gate_init: None = None):
         super().__init__()
         refuse_gate_init(self, gate_init, 'theta-minus has no parameters')
-        self.gather, self.norm = None, nn.Identity()
-        self.excite = nn.Sequential()
+        self.gather = None
+        self.norm, self.excite = nn.Identity(), nn.Sequential()
         if size is None and ratio is not None:
             raise ValueError(f'ratio={ratio} is theta-plus, which needs the '
                              'size of its maps: give size=(H, W)')
+        check_positive(in_channels=in_channels)
         if size is None:
             return
         size = tuple(_pair(size))
         if len(size) != 2 or not all(type(n) is int and n > 0 for n in size):
             raise ValueError('size must be a positive integer or two of them, '
                              f'(H, W), got {size}')
+        check_positive(**{'each of size': max(size)})
         self.gather = nn.Conv2d(
             in_channels, in_channels, size, groups=in_channels, bias=False)
-        self.norm = build_norm_layer(norm_cfg, in_channels)[1]
+        self.norm = build_norm(norm_cfg, in_channels)[1]
         if ratio is not None:
             hidden = hidden_channels(in_channels, ratio)
             self.excite = nn.Sequential(

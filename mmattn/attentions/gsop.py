@@ -1,8 +1,7 @@
 import torch.nn.functional as F
-from mmcv.cnn import build_norm_layer
 from torch import Tensor, nn
 
-from ..checks import check_batch, check_positive
+from ..checks import build_norm, check_batch, check_positive
 from ..registry import MODELS
 from .base import Attention
 
@@ -45,10 +44,11 @@ class GSoP(Attention):
                  stride: int = 1,
                  norm_cfg: dict = dict(type='BN')):
         super().__init__()
-        check_positive(channels=channels, stride=stride)
+        check_positive(
+            in_channels=in_channels, channels=channels, stride=stride)
         self.reduce = nn.Conv2d(in_channels, channels, 1, stride=stride)
-        self.norm = build_norm_layer(norm_cfg, channels)[1]
-        self.row_norm = build_norm_layer(norm_cfg, channels)[1]
+        self.norm = build_norm(norm_cfg, channels)[1]
+        self.row_norm = build_norm(norm_cfg, channels)[1]
         self.row_conv = nn.Conv2d(
             channels, 4 * channels, (channels, 1), groups=channels)
         self.fc = nn.Conv2d(4 * channels, in_channels, 1)

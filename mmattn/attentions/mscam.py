@@ -1,9 +1,8 @@
 from typing import Tuple
 
-from mmcv.cnn import build_norm_layer
 from torch import Tensor, nn
 
-from ..checks import check_batch, hidden_channels
+from ..checks import build_norm, check_batch, hidden_channels
 from ..registry import MODELS
 from .base import Attention
 
@@ -48,9 +47,9 @@ class MSCAM(Attention):
         for branch in ('local_branch', 'global_branch'):
             layers = nn.Sequential(
                 nn.Conv2d(in_channels, hidden, 1),
-                build_norm_layer(norm_cfg, hidden)[1], nn.ReLU(inplace=True),
+                build_norm(norm_cfg, hidden)[1], nn.ReLU(inplace=True),
                 nn.Conv2d(hidden, in_channels, 1),
-                build_norm_layer(norm_cfg, in_channels)[1])
+                build_norm(norm_cfg, in_channels)[1])
             self.add_module(branch, layers)
 
     def extract(self, x: Tensor) -> Tuple[Tensor, Tensor]:

@@ -4,7 +4,7 @@ from typing import Optional, Tuple
 import torch
 from torch import Tensor, nn
 
-from ..checks import check_positive
+from ..checks import check_positive, given
 from ..registry import MODELS
 from .base import Attention
 
@@ -39,8 +39,8 @@ class SA(Attention):
 
     def __init__(self, in_channels: int, *, groups: Optional[int] = None):
         super().__init__()
-        groups = math.gcd(64, in_channels // 2) if groups is None else groups
-        check_positive(groups=groups)
+        check_positive(in_channels=in_channels, **given(groups=groups))
+        groups = groups or math.gcd(64, in_channels // 2)
         if groups % 2 or in_channels % (2 * groups):
             raise ValueError(f'groups={groups} must be even, and twice as '
                              f'many must divide in_channels={in_channels}')

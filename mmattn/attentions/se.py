@@ -2,7 +2,8 @@ from typing import Optional
 
 from torch import Tensor, nn
 
-from ..checks import check_positive, hidden_channels, make_divisible
+from ..checks import (check_bool, check_choice, check_positive,
+                      hidden_channels, make_divisible)
 from ..links import ChannelLink
 from ..registry import MODELS
 from .base import Attention
@@ -50,9 +51,8 @@ class SE(Attention):
                  gate_init: Optional[str] = None):
         super().__init__()
         check_positive(divisor=divisor)
-        if gate not in ('sigmoid', 'hardsigmoid'):
-            raise ValueError("gate must be 'sigmoid' or 'hardsigmoid', got "
-                             f'{gate!r}')
+        check_bool(bias=bias)
+        check_choice(('sigmoid', 'hardsigmoid'), gate=gate)
         hidden = make_divisible(hidden_channels(in_channels, ratio), divisor)
         self.gate_init = gate_init
         self.gate = gate_function(

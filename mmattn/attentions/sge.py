@@ -4,7 +4,7 @@ from typing import Optional
 import torch
 from torch import Tensor, nn
 
-from ..checks import check_positive
+from ..checks import check_positive, given
 from ..registry import MODELS
 from .base import Attention
 
@@ -37,8 +37,8 @@ class SGE(Attention):
 
     def __init__(self, in_channels: int, *, groups: Optional[int] = None):
         super().__init__()
-        groups = math.gcd(64, in_channels) if groups is None else groups
-        check_positive(groups=groups)
+        check_positive(in_channels=in_channels, **given(groups=groups))
+        groups = groups or math.gcd(64, in_channels)
         if in_channels % groups:
             raise ValueError(f'groups={groups} must divide in_channels='
                              f'{in_channels}')

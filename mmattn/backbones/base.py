@@ -6,6 +6,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from ..checkpoints.report import check_trunk
+from ..checks import check_bool, check_choice, is_int, is_list
 from ..parts import Factory, Parts, factory, spread
 from .blocks import ResidualBlock, Stage
 from .depths import layer_depth
@@ -45,16 +46,18 @@ class Backbone(BaseModule):
                  num_outputs: Optional[int] = None):
         super().__init__(init_cfg)
         last = (num_outputs or num_stages) - 1
-        if not (out_indices or out_taps) or not all(0 <= i <= last
-                                                    for i in out_indices):
-            raise ValueError(f'out_indices {tuple(out_indices)} must name '
-                             f'stages 0 to {last}')
-        if not -1 <= frozen_stages <= num_stages:
-            raise ValueError(f'frozen_stages {frozen_stages} must lie between '
-                             f'-1 and num_stages={num_stages}')
-        if on_partial_load not in ('error', 'warn'):
-            raise ValueError("on_partial_load must be 'error' or 'warn', got "
-                             f'{on_partial_load!r}')
+        if not is_list(out_taps) or not all(
+                isinstance(name, str) for name in out_taps):
+            raise ValueError(f'out_taps must list names, got {out_taps!r}')
+        if not is_list(out_indices) or not (out_indices or out_taps) or any(
+                not is_int(i) or not 0 <= i <= last for i in out_indices):
+            raise ValueError(f'out_indices {out_indices!r} must name stages '
+                             f'0 to {last}, in a list')
+        if not is_int(frozen_stages) or not -1 <= frozen_stages <= num_stages:
+            raise ValueError(f'frozen_stages {frozen_stages!r} must lie '
+                             f'between -1 and num_stages={num_stages}')
+        check_bool(norm_eval=norm_eval)
+        check_choice(('error', 'warn'), on_partial_load=on_partial_load)
         self.num_stages = num_stages
         self.out_indices = tuple(out_indices)
         self.out_taps = tuple(out_taps)

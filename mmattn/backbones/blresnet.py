@@ -5,7 +5,7 @@ from typing import Any, List, Optional, Sequence, Tuple, Union
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..checks import check_positive
+from ..checks import check_positive, check_positives
 from ..parts import Factory, Parts
 from ..registry import MODELS
 from .blocks import ResidualBlock, Stage
@@ -173,6 +173,7 @@ class BLResNet(ResNet):
                  branches: None = None,
                  **kwargs: Any):
         check_positive(alpha=alpha, beta=beta)
+        check_positives(strides=strides)
         if deep_stem or avg_down or branches is not None:
             raise ValueError('BLResNet has a stem and pooled shortcuts of its '
                              'own; deep_stem, avg_down and branches belong '

@@ -2,11 +2,12 @@ from dataclasses import replace
 from functools import partial
 from typing import Any, List, NamedTuple, Optional, Sequence, Tuple, Union
 
-from mmcv.cnn import (build_activation_layer, build_conv_layer,
-                      build_norm_layer)
+from mmcv.cnn import build_activation_layer
 from torch import Tensor, nn
 
-from ..checks import make_divisible
+from ..checks import (build_conv, build_layer, build_norm, check_bool,
+                      check_positive, check_positives, given, is_number,
+                      make_divisible)
 from ..parts import Parts, Word
 from ..registry import MODELS
 from .base import Backbone
@@ -135,6 +136,13 @@ class MobileNet(Backbone):
                  init_cfg: Union[None, dict, List[dict]] = None,
                  **unknown: Any):
         refuse_unknown(type(self), unknown)
+        if not is_number(widen_factor) or not 0 < widen_factor < 100:
+            raise ValueError('widen_factor must lie between 0 and 100, got '
+                             f'{widen_factor!r}')
+        check_positive(
+            in_channels=in_channels, **given(output_stride=output_stride))
+        check_positives(**given(strides=strides, dilations=dilations))
+        check_bool(with_cp=with_cp)
         num_stages = len(self.table)
         outputs = num_stages + (self.last_channels is not None)
         if out_indices is None:
@@ -158,9 +166,9 @@ class MobileNet(Backbone):
             stage_attention=stage_attention,
             conv2=None)
         parts = Parts(
-            conv=partial(build_conv_layer, conv_cfg, bias=False),
-            norm=partial(build_norm_layer, norm_cfg),
-            act=partial(activation, act_cfg),
+            conv=partial(build_conv, conv_cfg, bias=False),
+            norm=partial(build_norm, norm_cfg),
+            act=partial(build_layer, 'act_cfg', activation, act_cfg),
             attention_at='hidden',
             with_cp=with_cp)
         grid = stride_grid([row.stride for row in self.table], strides,

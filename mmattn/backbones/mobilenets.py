@@ -3,7 +3,7 @@ from typing import Any
 
 from torch import nn
 
-from ..checks import make_divisible
+from ..checks import check_bool, check_choice, make_divisible
 from ..parts import Word
 from ..registry import MODELS
 from .mobile_blocks import DepthwiseSeparable
@@ -71,8 +71,8 @@ class MNASNet(MobileNet):
                  act_cfg: dict = dict(type='ReLU'),
                  published_start: bool = False,
                  **kwargs: Any):
-        if arch not in self.archs:
-            raise ValueError(f"arch must be 'A1' or 'B1', got {arch!r}")
+        check_choice(sorted(self.archs), arch=arch)
+        check_bool(published_start=published_start)
         if arch == 'A1' and attention is None:
             thirds, sixths = (dict(type='SE', ratio=4 * t) for t in (3, 6))
             attention = [None, None, thirds, None, sixths, sixths, None]

@@ -2,6 +2,7 @@ from typing import Any, Optional, Sequence, Union
 
 from torch import nn
 
+from ..checks import check_choice, check_positive
 from ..parts import Parts, Word
 from ..registry import MODELS
 from .resnet import ResNet
@@ -112,12 +113,12 @@ class PyConvResNet(ResNet):
                  branches: None = None,
                  dcn: None = None,
                  **kwargs: Any):
-        if arch not in self.archs:
-            raise ValueError(f"arch must be 'plain' or 'HG', got {arch!r}")
+        check_choice(self.archs, arch=arch)
         if branches is not None or dcn is not None:
             raise ValueError('PyConvResNet has pyramids in place of its 3x3 '
                              'convolutions; branches and dcn belong to '
                              'ResNet')
+        check_positive(num_stages=num_stages)
         if conv2 is None:
             conv2 = self.archs[arch][:num_stages]
         if groups is None:

@@ -61,7 +61,7 @@ class Res2Bottleneck(Bottleneck):
         if scales < 2:
             raise ValueError('scales=1 splits nothing and leaves no 3x3 '
                              'convolution; use 2 or more')
-        self.width = math.floor(channels * width / groups) * groups
+        self.width = int(math.floor(channels * width / groups) * groups)
         if self.width < 1:
             raise ValueError(f'base_width leaves no channel for {channels} '
                              f'channels in groups={groups}; give a larger one')

@@ -2,9 +2,10 @@ from functools import partial
 from typing import Any, List, Optional, Sequence, Tuple, Union
 
 import torch
-from mmcv.cnn import build_conv_layer, build_norm_layer
 from torch import Tensor, nn
 
+from ..checks import (build_conv, build_norm, check_bool, check_positive,
+                      check_positives, given, is_int, is_list, is_number)
 from ..parts import Parts, Word
 from ..registry import MODELS
 from .base import Backbone
@@ -148,14 +149,32 @@ class ResNet(Backbone):
                 "itself, attention=dict(type='SE', ratio=16), and its place, "
                 "attention_at='output' (after_conv3) or 'hidden' "
                 '(after_conv2)')
+        check_positive(
+            in_channels=in_channels,
+            base_channels=base_channels,
+            groups=groups,
+            **given(
+                stem_channels=stem_channels,
+                base_width=base_width,
+                width_per_group=width_per_group))
+        check_positives(
+            strides=strides,
+            dilations=dilations,
+            **given(multi_grid=multi_grid))
+        check_bool(
+            deep_stem=deep_stem,
+            avg_down=avg_down,
+            contract_dilation=contract_dilation,
+            with_cp=with_cp,
+            zero_init_residual=zero_init_residual)
+        if not is_number(drop_path_rate) or not 0 <= drop_path_rate < 1:
+            raise ValueError(f'drop_path_rate={drop_path_rate!r} must be at '
+                             'least 0 and less than 1')
         block_type, depths = self._block_and_depths(depth, num_stages)
         for name, values in (('strides', strides), ('dilations', dilations)):
             if len(values) != num_stages:
                 raise ValueError(f'{name}={tuple(values)} must have one entry '
                                  f'for each of num_stages={num_stages}')
-        if not 0 <= drop_path_rate < 1:
-            raise ValueError(f'drop_path_rate={drop_path_rate} must be at '
-                             'least 0 and less than 1')
         block_type, settings = block_and_settings(
             block_type, depth, base_channels, expansion, avg_down, groups,
             base_width, width_per_group, style, branches)
@@ -176,12 +195,15 @@ class ResNet(Backbone):
             stage_attention=stage_attention,
             conv2=spatial_convs(conv2, dcn, stage_with_dcn, num_stages))
         parts = Parts(
-            conv=partial(build_conv_layer, conv_cfg, bias=False),
-            norm=partial(build_norm_layer, norm_cfg),
+            conv=partial(build_conv, conv_cfg, bias=False),
+            norm=partial(build_norm, norm_cfg),
             attention_at='output' if branches is None else 'hidden',
             with_cp=with_cp)
         self.deep_stem = deep_stem
         channels = stem_channels or base_channels
+        if deep_stem and channels < 2:
+            raise ValueError('deep_stem halves the channels of the stem: give '
+                             'stem_channels or base_channels of 2 or more')
         self._add_stem(parts, in_channels, channels)
         # Every stage of the depth has its share of the ramp, built or not.
         rates = torch.linspace(
@@ -217,17 +239,18 @@ class ResNet(Backbone):
 
     def _block_and_depths(self, depth: Union[int, Sequence[int]],
                           num_stages: int) -> Tuple[type, Tuple[int, ...]]:
-        if isinstance(depth, (tuple, list)):
+        if is_list(depth):
+            check_positives(depth=depth)
             block_type, depths = self.custom_block, tuple(depth)
-        elif depth in self.arch_settings:
+        elif is_int(depth) and depth in self.arch_settings:
             block_type, depths = self.arch_settings[depth]
         else:
             raise ValueError(
                 f'depth {depth!r} is none of {list(self.arch_settings)}; give '
                 'one of them or a tuple of stage depths')
-        if not 1 <= num_stages <= len(depths) or min(depths) < 1:
-            raise ValueError(f'num_stages={num_stages} does not fit the stage '
-                             f'depths {depths}')
+        if not is_int(num_stages) or not 1 <= num_stages <= len(depths):
+            raise ValueError(f'num_stages={num_stages!r} does not fit the '
+                             f'stage depths {depths}')
         return block_type, depths
 
     def _add_stem(self, parts: Parts, in_channels: int, channels: int) -> None:

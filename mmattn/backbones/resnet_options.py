@@ -2,7 +2,8 @@
 from fractions import Fraction
 from typing import List, Optional, Sequence, Tuple
 
-from ..parts import Word
+from ..checks import check_choice, check_positive, is_list
+from ..parts import Word, factory
 from .resnet_blocks import Bottleneck, SKBottleneck
 
 
@@ -18,10 +19,9 @@ def block_and_settings(block_type: type, depth: object, base_channels: int,
         ValueError: Options that contradict each other or the block.
     """
     if expansion not in (None, block_type.expansion):
-        raise ValueError(f'expansion={expansion}: the blocks of depth '
+        raise ValueError(f'expansion={expansion!r}: the blocks of depth '
                          f'{depth} have {block_type.expansion}')
-    if style not in ('pytorch', 'caffe'):
-        raise ValueError(f"style must be 'pytorch' or 'caffe', got {style!r}")
+    check_choice(('pytorch', 'caffe'), style=style)
     if width_per_group is not None:
         if base_width not in (None, width_per_group):
             raise ValueError(f'base_width={base_width} and '
@@ -49,18 +49,24 @@ def block_and_settings(block_type: type, depth: object, base_channels: int,
 def check_branches(branches: Sequence[dict],
                    allowed: Sequence[str] = ('dilation', 'groups')) -> None:
     """Raise ValueError unless each is a dict of options that branches have."""
-    if not isinstance(branches, (list, tuple)) or not branches or not all(
+    if not is_list(branches) or not branches or not all(
             isinstance(options, dict) and set(options) <= set(allowed)
             for options in branches):
         raise ValueError(
             'branches must list one dict for each further convolution, with '
             f'{" or ".join(allowed)}, as [dict(dilation=2)]; got '
             f'{branches!r}')
+    for options in branches:
+        check_positive(**options)
 
 
 def spatial_convs(conv2: Word, dcn: Optional[dict],
                   stage_with_dcn: Sequence[bool], num_stages: int) -> Word:
     """``conv2`` for each stage, with the host's ``dcn`` filled in."""
+    if not is_list(stage_with_dcn) or not all(
+            isinstance(with_dcn, bool) for with_dcn in stage_with_dcn):
+        raise ValueError('stage_with_dcn must list True or False for each '
+                         f'stage, got {stage_with_dcn!r}')
     if dcn is None:
         if any(stage_with_dcn):
             raise ValueError('stage_with_dcn needs dcn, the deformable '
@@ -74,10 +80,16 @@ def spatial_convs(conv2: Word, dcn: Optional[dict],
     if conv2 is not None:
         raise ValueError('dcn and conv2 both replace the 3x3 '
                          'convolution; give one')
+    if not isinstance(dcn, dict):
+        raise TypeError(f'dcn must be a dict, got {dcn!r}')
     dcn = dict(dcn)
     if dcn.pop('fallback_on_stride', False):
         raise ValueError('fallback_on_stride=True would leave plain '
                          'convolutions; drop dcn from those stages')
+    try:
+        factory(dcn, 'conv2')
+    except (TypeError, ValueError) as error:
+        raise type(error)(f'dcn is a conv2, and {error}') from error
     return [dcn if with_dcn else None for with_dcn in stage_with_dcn]
 
 

@@ -7,6 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ..checks import LIMIT, is_int, is_list
 from ..parts import Parts
 from ..registry import MODELS
 from .resnet import ResNet
@@ -33,6 +34,45 @@ ALLOCATIONS = dict(
             (99, 71, 59, 27, 14), (76, 50, 67, 63, 14)),
            ((141, 182, 189, 0, 7), (83, 9, 185, 235, 7),
             (77, 16, 184, 235, 7))))
+
+
+def _enlarge_side(x: Tensor, dim: int, size: int, ratio: int,
+                  rest: int) -> Tensor:
+    """Read each place of an enlarged side from two places of the map.
+
+    Args:
+        x: The map.
+        dim: -2 or -1.
+        size: Of the result.
+        ratio: Of the result to the map, whose side is ``size // ratio``.
+        rest: 0 where values are repeated, else they are interpolated.
+    """
+    count = size // ratio
+    dtype = torch.promote_types(x.dtype, torch.float32)
+    place = torch.arange(size, dtype=dtype, device=x.device)
+    between = ((place + 0.5) * count / size - 0.5).clamp(min=0)
+    # No branch: a file would keep the one that its example took.
+    source = torch.where(rest + 0 * place == 0, (place / ratio).floor(),
+                         between)
+    low = source.long()
+    high = low + (low + 1 < count)
+    share = (source - low).to(x.dtype).view(-1, *[1] * (-1 - dim))
+    return (x.index_select(dim, low) * (1 - share) +
+            x.index_select(dim, high) * share)
+
+
+def enlarge(x: Tensor, size: Sequence[int], ratio: int) -> Tensor:
+    """Bring a map that was pooled by ``ratio`` back to ``size``.
+
+    By repeating values where the ratio divides both sides, else bilinearly.
+    Traced, or with symbolic sizes, it does either by the size it is run on.
+    """
+    height, width = size
+    rest = height % ratio + width % ratio
+    if torch.jit.is_tracing() or isinstance(rest, torch.SymInt):
+        x = _enlarge_side(x, -1, width, ratio, rest)
+        return _enlarge_side(x, -2, height, ratio, rest)
+    return F.interpolate(x, size, mode='bilinear' if rest else 'nearest')
 
 
 class ScaleBottleneck(Bottleneck):
@@ -74,14 +114,15 @@ class ScaleBottleneck(Bottleneck):
                  allocation: Sequence[int],
                  width: Union[float, Fraction] = 1.,
                  **settings: Any):
-        *counts, side = allocation or [0]
-        if (len(counts) != len(RATIOS) or min(counts) < 0 or not any(counts)
-                or side < 1):
+        if (not is_list(allocation) or len(allocation) != len(RATIOS) + 1
+                or not all(is_int(n) and 0 <= n <= LIMIT for n in allocation)
+                or not any(allocation[:-1]) or allocation[-1] < 1):
             raise ValueError(
                 'allocation has for each block the channels of its '
                 f'convolutions at the ratios {RATIOS}, one or more above 0, '
                 'and the side of its map in an image of 224 pixels; got '
-                f'{tuple(allocation)}')
+                f'{allocation!r}')
+        *counts, side = allocation
         # What follows the 3x3 convolutions has their width.
         super().__init__(
             in_channels,
@@ -137,11 +178,7 @@ class ScaleBottleneck(Bottleneck):
             if ratio == 1:
                 y = conv(x)
             else:
-                y = conv(self._pool(x, ratio))
-                if size[0] % ratio or size[1] % ratio:
-                    y = F.interpolate(y, size, mode='bilinear')
-                else:
-                    y = F.interpolate(y, size, mode='nearest')
+                y = enlarge(conv(self._pool(x, ratio)), size, ratio)
             ys.append(getattr(self, self.norm2_name)[i](y))
         return self.relu(torch.cat(ys, 1))
 
@@ -157,8 +194,7 @@ class ScaleResNet(ResNet):
     Maps are pooled, so that an odd side loses its last row: strides are 4, 8,
     16 and 32, and sides are rounded down. The smallest image is 7 times the
     stride of the deepest block that looks at the ratio 7 (112 at depth 50,
-    224 in its light form). A traced network enlarges its maps as for the size
-    it was traced with.
+    224 in its light form).
 
     Args:
         depth: 50, or a tuple with the number of blocks of each stage.
@@ -199,10 +235,10 @@ class ScaleResNet(ResNet):
                              'shortcuts of its own; groups, style, avg_down, '
                              'branches and dcn belong to ResNet')
         if isinstance(allocation, str):
-            if allocation not in ALLOCATIONS:
-                raise ValueError("allocation must be 'plain', 'light' or a "
-                                 f'list for each stage, got {allocation!r}')
-            allocation = ALLOCATIONS[allocation]
+            allocation = ALLOCATIONS.get(allocation, allocation)
+        if not is_list(allocation) or not all(map(is_list, allocation)):
+            raise ValueError("allocation must be 'plain', 'light' or a list "
+                             f'for each stage, got {allocation!r}')
         self.allocation = allocation
         super().__init__(depth, **kwargs)
 

@@ -4,6 +4,7 @@ from typing import Any, List, Optional, Union
 
 from torch import nn
 
+from ..checks import check_init_cfg
 from ..parts import spread
 
 
@@ -66,13 +67,18 @@ def initialisation(pretrained: Optional[str],
     """The ``init_cfg`` of a backbone; Kaiming by default.
 
     Raises:
-        ValueError: Both say how to start.
+        TypeError: ``pretrained`` is no path.
+        ValueError: Both say how to start; an unknown initialiser.
     """
     if pretrained is not None:
         if init_cfg is not None:
             raise ValueError('pretrained and init_cfg both say how to '
                              'start; give one')
+        if not isinstance(pretrained, str):
+            raise TypeError('pretrained must be None or the path of a '
+                            f'checkpoint, got {pretrained!r}')
         return dict(type='Pretrained', checkpoint=pretrained)
+    check_init_cfg(init_cfg)
     return init_cfg or [
         dict(type='Kaiming', layer='Conv2d'),
         dict(type='Constant', val=1, layer=['_BatchNorm', 'GroupNorm'])

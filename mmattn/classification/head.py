@@ -3,6 +3,8 @@ from typing import Any, Tuple
 from mmpretrain.models import LinearClsHead
 from torch import Tensor, nn
 
+from ..checks import check_positive, is_number
+
 
 class DropoutLinearClsHead(LinearClsHead):
     """Classify a pooled vector after dropout: ``y = W dropout(x) + b``.
@@ -29,8 +31,9 @@ class DropoutLinearClsHead(LinearClsHead):
 
     def __init__(self, num_classes: int, in_channels: int, *,
                  dropout_rate: float, **options: Any):
+        check_positive(num_classes=num_classes, in_channels=in_channels)
         super().__init__(num_classes, in_channels, **options)
-        if not 0 < dropout_rate < 1:
+        if not is_number(dropout_rate) or not 0 < dropout_rate < 1:
             raise ValueError('dropout_rate must lie between 0 and 1, got '
                              f'{dropout_rate!r}; without dropout use '
                              'LinearClsHead')

@@ -6,7 +6,7 @@ from contextlib import redirect_stdout
 from dataclasses import asdict
 from typing import List
 
-from mmengine.config import DictAction
+from ..engine.configs import Options
 
 HELP = 'look for what keeps the installed stack or a config from working'
 
@@ -27,7 +27,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         '--gpus', type=_count, metavar='N',
         help='how many processes will train, for the learning rate')
     parser.add_argument(
-        '--cfg-options', nargs='+', action=DictAction, metavar='KEY=VALUE',
+        '--cfg-options', nargs='+', action=Options, metavar='KEY=VALUE',
         help='entries that replace those of the config')
     parser.add_argument(
         '--offline', action='store_true',

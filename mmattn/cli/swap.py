@@ -107,7 +107,7 @@ def read_config(base: str, folder: Path) -> Any:
         raise CommandError(f'config {base!r} is not a file (looked from '
                            f'{folder})')
     if '::' not in base:
-        text = (folder / base).read_text(encoding='utf-8')
+        text = (folder / base).read_text('utf-8', errors='replace')
         if re.search(r'^\s*with read_base\(\)', text, re.M):
             raise CommandError(
                 f'{base} is a config in pure Python, and no _base_ of a text '

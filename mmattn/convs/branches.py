@@ -5,7 +5,8 @@ import torch
 from mmengine.model import BaseModule, ModuleList
 from torch import Tensor, nn
 
-from ..checks import check_kernel_size, check_positive
+from ..checks import (check_bool, check_kernel_size, check_not_negative,
+                      check_positive, check_positives, given)
 from ..fusions import PSA
 from ..registry import MODELS
 
@@ -60,6 +61,18 @@ class PyConv(BaseModule):
                  shares: Optional[Sequence[int]] = None):
         super().__init__()
         name = type(self).__name__
+        check_positive(
+            in_channels=in_channels,
+            out_channels=out_channels,
+            stride=stride,
+            dilation=dilation,
+            groups=groups)
+        check_not_negative(padding=padding)
+        check_bool(bias=bias)
+        check_positives(
+            kernel_sizes=kernel_sizes,
+            branch_groups=branch_groups,
+            **given(shares=shares))
         shares = tuple(shares or [1] * len(kernel_sizes))
         if not 2 <= len(kernel_sizes) == len(branch_groups) == len(shares):
             raise ValueError(
@@ -67,10 +80,9 @@ class PyConv(BaseModule):
                 'each of at least two convolutions, got kernel_sizes='
                 f'{tuple(kernel_sizes)}, branch_groups='
                 f'{tuple(branch_groups)}, shares={shares}')
-        for size in (kernel_size, *kernel_sizes):
-            check_kernel_size(size)
-        for part, count in zip(shares, branch_groups):
-            check_positive(shares=part, branch_groups=count)
+        check_kernel_size(kernel_size)
+        for size in kernel_sizes:
+            check_kernel_size(size, 'kernel_sizes')
         if out_channels % sum(shares):
             raise ValueError(f'{name} cannot share out_channels='
                              f'{out_channels} in parts of {shares}')

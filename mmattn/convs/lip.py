@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from mmengine.model import BaseModule
 from torch import Tensor, nn
 
-from ..checks import check_positive
+from ..checks import check_not_negative, check_positive
 
 
 def lip_pool(x: Tensor,
@@ -35,7 +35,10 @@ def _norm(channels: int) -> nn.Module:
 
 
 def _check_map(part: nn.Module, x: Tensor) -> None:
-    """Raise ValueError if instance norms would see one value."""
+    """Raise ValueError if instance norms would see one value, or none."""
+    if x.shape[0] == 0:
+        raise ValueError(f'{type(part).__name__}: PyTorch has no instance '
+                         'norm of an empty batch; leave it out')
     if x.shape[2:].numel() == 1:
         raise ValueError(
             f'{type(part).__name__}: its instance norm needs more than one '
@@ -89,7 +92,7 @@ class SimplifiedLIP(BaseModule):
 
     Raises:
         ValueError: ``kernel_size`` or ``stride`` is not positive. In forward:
-            a 1x1 map.
+            a 1x1 map, an empty batch.
     """
 
     def __init__(self,
@@ -100,6 +103,7 @@ class SimplifiedLIP(BaseModule):
                  padding: int = 1):
         super().__init__()
         check_positive(kernel_size=kernel_size, stride=stride)
+        check_not_negative(padding=padding)
         self.window = kernel_size, stride, padding
         self.gate = _Gate(in_channels, in_channels, 3)
 
@@ -121,7 +125,8 @@ class LIPTrunk(nn.Sequential):
         ``(B, in_channels, H, W)`` to ``(B, channels, H, W)``.
 
     Raises:
-        ValueError: ``channels`` is not positive. In forward: a 1x1 map.
+        ValueError: ``channels`` is not positive. In forward: a 1x1 map,
+            an empty batch.
     """
 
     def __init__(self, in_channels: int, channels: int = 128):
@@ -170,6 +175,7 @@ class LIP(BaseModule):
                  padding: int = 1):
         super().__init__()
         check_positive(kernel_size=kernel_size, stride=stride)
+        check_not_negative(padding=padding)
         self.window = kernel_size, stride, padding
         self.gate = _Gate(trunk_channels, in_channels, 1)
 

@@ -6,7 +6,8 @@ from mmcv.cnn import ConvModule
 from mmengine.model import BaseModule, ModuleList
 from torch import Tensor, nn
 
-from ..checks import check_batch, check_positive
+from ..checks import (build_conv_module, check_batch, check_init_cfg,
+                      check_positive)
 from ..parts import Word, factory, spread
 
 
@@ -51,6 +52,7 @@ class ExtraLevels(BaseModule):
                  out_channels: Sequence[int], hidden_channels: Sequence[int],
                  init_cfg: Union[None, dict, List[dict]]):
         super().__init__(init_cfg)
+        check_init_cfg(init_cfg)
         for name, values in (('in_channels', in_channels),
                              ('out_channels', out_channels),
                              ('hidden_channels', hidden_channels)):
@@ -133,7 +135,7 @@ class SSDLiteNeck(ExtraLevels):
                      type='Kaiming', layer='Conv2d')):
         super().__init__(in_channels, True, out_channels, hidden_channels,
                          init_cfg)
-        conv = partial(ConvModule, norm_cfg=norm_cfg)
+        conv = partial(build_conv_module, norm_cfg=norm_cfg)
         attentions = spread(attention, len(out_channels), 'attention',
                             'added levels')
         width = in_channels[-1]
@@ -202,7 +204,7 @@ class MobileNeXtNeck(ExtraLevels):
                      type='Kaiming', layer='Conv2d')):
         super().__init__(in_channels, False, out_channels, hidden_channels,
                          init_cfg)
-        conv = partial(ConvModule, norm_cfg=norm_cfg)
+        conv = partial(build_conv_module, norm_cfg=norm_cfg)
         width = in_channels[-1]
         for hidden, out in zip(hidden_channels, out_channels):
             self.extras.append(

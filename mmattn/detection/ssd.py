@@ -2,9 +2,11 @@ from typing import List, Optional
 
 from mmdet.models.dense_heads import SSDHead as StockSSDHead
 from mmdet.models.losses import FocalLoss, smooth_l1_loss
-from mmdet.registry import MODELS
+from mmdet.registry import MODELS, TASK_UTILS
 from mmengine.model import ModuleList
 from torch import Tensor
+
+from ..checks import build_layer
 
 
 class SSDHead(StockSSDHead):
@@ -46,8 +48,16 @@ class SSDHead(StockSSDHead):
     """
 
     def __init__(self, *args, loss_cls: Optional[dict] = None, **options):
+        for word in ('train_cfg', 'test_cfg'):
+            if not isinstance(options.get(word), (dict, type(None))):
+                raise TypeError(f'{word} must be None or a dict, got '
+                                f'{options[word]!r}')
+        if options.get('train_cfg'):
+            build_layer('train_cfg.assigner', TASK_UTILS.build,
+                        options['train_cfg'].get('assigner'))
         super().__init__(*args, **options)
-        self.loss_cls = None if loss_cls is None else MODELS.build(loss_cls)
+        self.loss_cls = None if loss_cls is None else build_layer(
+            'loss_cls', MODELS.build, loss_cls)
         if loss_cls is not None:
             if not isinstance(self.loss_cls, FocalLoss):
                 raise ValueError(

@@ -2,11 +2,13 @@
 from typing import List, Optional, Sequence, Union
 
 import torch
-from mmcv.cnn import build_activation_layer, build_norm_layer
+from mmcv.cnn import build_activation_layer
 from mmdet.models.task_modules import SSDAnchorGenerator
+from mmdet.registry import TASK_UTILS
 from torch import Tensor, nn
 
-from ..checks import check_batch
+from ..checks import (build_layer, build_norm, check_batch, check_init_cfg,
+                      check_positive, check_positives)
 from .ssd import SSDHead
 
 
@@ -131,6 +133,12 @@ class SSDLiteHead(SSDHead):
                      layer='Conv2d',
                      distribution='uniform',
                      bias=0)):
+        check_positive(num_classes=num_classes)
+        check_positives(in_channels=in_channels)
+        check_init_cfg(init_cfg)
+        for word, cfg in (('anchor_generator', anchor_generator),
+                          ('bbox_coder', bbox_coder)):
+            build_layer(word, TASK_UTILS.build, cfg)
         super().__init__(
             num_classes,
             in_channels,
@@ -147,8 +155,8 @@ class SSDLiteHead(SSDHead):
     def _branch(self, channels: int, out_channels: int) -> nn.Sequential:
         return nn.Sequential(
             nn.Conv2d(channels, channels, 3, padding=1, groups=channels),
-            build_norm_layer(self.norm_cfg, channels)[1],
-            build_activation_layer(self.act_cfg),
+            build_norm(self.norm_cfg, channels)[1],
+            build_layer('act_cfg', build_activation_layer, self.act_cfg),
             nn.Conv2d(channels, out_channels, 1))
 
     def _init_layers(self) -> None:

@@ -1,10 +1,10 @@
 import math
 from typing import Optional, Sequence, Tuple
 
-from mmcv.cnn import build_norm_layer
 from torch import Tensor, nn
 
-from ..checks import check_batch, check_positive
+from ..checks import (build_norm, check_batch, check_bool, check_positive,
+                      is_number)
 from ..links import BranchLink
 from ..registry import MODELS
 from .base import Fusion
@@ -64,14 +64,16 @@ class SelectiveFusion(Fusion):
                  norm_cfg: dict = dict(type='BN')):
         super().__init__(in_channels, num_maps)
         check_positive(ratio=ratio, min_channels=min_channels)
-        if last_share is not None and not (bias and 0 < last_share < 1):
+        check_bool(bias=bias)
+        if last_share is not None and not (
+                bias and is_number(last_share) and 0 < last_share < 1):
             raise ValueError('last_share must lie between 0 and 1 and needs '
                              f'bias=True, got last_share={last_share!r} and '
                              f'bias={bias!r}')
         hidden = max(in_channels // ratio, min_channels)
         self.last_share = last_share
         self.squeeze = nn.Conv2d(in_channels, hidden, 1, bias=False)
-        self.norm = build_norm_layer(norm_cfg, hidden)[1]
+        self.norm = build_norm(norm_cfg, hidden)[1]
         self.act = nn.ReLU(inplace=True)
         self.project = nn.Conv2d(
             hidden, num_maps * in_channels, 1, bias=bias)

@@ -8,11 +8,11 @@ from typing import Any, Optional, Tuple
 
 import torch
 import torch.nn.functional as F
-from mmcv.cnn import build_norm_layer
 from mmengine.model import BaseModule
 from torch import Tensor, nn
 
-from ..checks import check_batch, hidden_channels
+from ..checks import (build_norm, check_batch, check_bool, check_positive,
+                      given, hidden_channels)
 from ..registry import MODELS
 from .base import Link, MapLink, pool_to
 
@@ -72,6 +72,8 @@ class ChannelLink(Link):
                  mix_bias: bool = True,
                  match_ratio: Optional[int] = None):
         super().__init__(attention, in_channels, carry_channels)
+        check_bool(mix_bias=mix_bias)
+        check_positive(**given(match_ratio=match_ratio))
         self.match_fc = None
         if carry_channels is None:
             return
@@ -126,6 +128,7 @@ class ContextLink(Link):
                  *,
                  match_ratio: int = 16):
         super().__init__(attention, in_channels, carry_channels)
+        check_positive(match_ratio=match_ratio)
         self.match_fc = None
         if carry_channels is None:
             return
@@ -174,13 +177,14 @@ class PooledMapLink(Link):
                  match_bias: bool = True,
                  norm_cfg: dict = dict(type='BN')):
         super().__init__(attention, in_channels, carry_channels)
+        check_bool(match_bias=match_bias)
         self.match_conv = None
         if carry_channels is None:
             return
         if carry_channels != in_channels:
             self.match_conv = nn.Sequential(
                 nn.Conv2d(carry_channels, in_channels, 1, bias=match_bias),
-                build_norm_layer(norm_cfg, in_channels)[1],
+                build_norm(norm_cfg, in_channels)[1],
                 nn.ReLU(inplace=True))
         self.mix = _Mix(in_channels, bias=False)
 
@@ -231,12 +235,13 @@ class SpatialLink(Link):
                  norm_cfg: dict = dict(type='BN'),
                  published_start: bool = False):
         super().__init__(attention, in_channels, carry_channels)
+        check_bool(published_start=published_start)
         self.norm = None
         self.published_start = published_start
         if carry_channels is None:
             return
         self.weight = nn.Parameter(torch.tensor([1., 0.]))
-        self.norm = build_norm_layer(norm_cfg, 2)[1]
+        self.norm = build_norm(norm_cfg, 2)[1]
 
     def init_weights(self) -> None:
         super().init_weights()

@@ -4,6 +4,7 @@ from typing import Any, Optional, Tuple
 from mmengine.model import BaseModule, ModuleList
 from torch import Tensor, nn
 
+from ..checks import check_choice
 from ..registry import MODELS
 from .base import Link
 from .dca import ChannelLink, accepted
@@ -94,9 +95,7 @@ class BranchLink(Link):
                  match_ratio: Optional[int] = None,
                  hand_on: str = 'mean'):
         super().__init__(attention, in_channels, carry_channels)
-        if hand_on not in ('mean', 'weight'):
-            raise ValueError("hand_on must be 'mean' or 'weight', got "
-                             f'{hand_on!r}')
+        check_choice(('mean', 'weight'), hand_on=hand_on)
         if not hasattr(attention, 'num_maps'):
             raise TypeError(f'{type(attention).__name__} cannot have a '
                             'BranchLink: it does not fuse several maps')

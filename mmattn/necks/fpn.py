@@ -1,12 +1,13 @@
 from functools import partial
 from typing import List, Optional, Sequence, Tuple, Union
 
+import torch
 import torch.nn.functional as F
-from mmcv.cnn import ConvModule
 from mmengine.model import BaseModule, ModuleList
 from torch import Tensor, nn
 
-from ..checks import check_positive
+from ..checks import (build_conv_module, check_bool, check_init_cfg,
+                      check_positive, check_positives, is_int)
 from ..fusions import Add
 from ..parts import Word, factory, spread
 from ..registry import MODELS
@@ -96,17 +97,18 @@ class FPN(BaseModule):
                      type='Xavier', layer='Conv2d', distribution='uniform'),
                  fusion: Word = None):
         super().__init__(init_cfg)
-        if not isinstance(in_channels, (list, tuple)):
-            raise ValueError('in_channels must list the channels of each '
-                             f'input, got {in_channels!r}')
-        for channels in in_channels:
-            check_positive(in_channels=channels)
+        check_init_cfg(init_cfg)
+        check_positives(in_channels=in_channels)
         check_positive(out_channels=out_channels, num_outs=num_outs)
+        check_bool(
+            relu_before_extra_convs=relu_before_extra_convs,
+            no_norm_on_lateral=no_norm_on_lateral)
         last = len(in_channels) - 1
         end = last if end_level == -1 else end_level
-        if not 0 <= start_level <= end <= last:
-            raise ValueError(f'start_level={start_level} and end_level='
-                             f'{end_level} (-1: the last) must be inputs, 0 '
+        if not (is_int(start_level) and is_int(end)
+                and 0 <= start_level <= end <= last):
+            raise ValueError(f'start_level={start_level!r} and end_level='
+                             f'{end_level!r} (-1: the last) must be inputs, 0 '
                              f'to {last}, and in this order')
         levels = range(start_level, end + 1)
         added = num_outs - len(levels)
@@ -117,7 +119,7 @@ class FPN(BaseModule):
                 f'{", or more" if end == last else ""}')
         if add_extra_convs is True:
             add_extra_convs = 'on_input'
-        if add_extra_convs not in (False, *SOURCES):
+        if add_extra_convs is not False and add_extra_convs not in SOURCES:
             raise ValueError('add_extra_convs must be True, False or one of '
                              f'{", ".join(SOURCES)}, got {add_extra_convs!r}')
         if relu_before_extra_convs and not add_extra_convs:
@@ -126,6 +128,13 @@ class FPN(BaseModule):
             raise ValueError('upsample_cfg must be a dict of interpolate '
                              'options; the size is that of the finer map, '
                              f'got {upsample_cfg!r}')
+        size = {} if 'scale_factor' in upsample_cfg else dict(size=(3, 5))
+        try:
+            F.interpolate(torch.zeros(1, 1, 2, 3), **size, **upsample_cfg)
+        except Exception as error:
+            raise ValueError(
+                f'upsample_cfg={upsample_cfg!r} is not what interpolate '
+                f'takes: {error}') from error
         if fusion and len(levels) == 1:
             raise ValueError(f'fusion={fusion!r} has nothing to join: the '
                              f'pyramid has one level, input {start_level}')
@@ -138,7 +147,7 @@ class FPN(BaseModule):
         self.upsample_cfg = dict(upsample_cfg)
 
         conv = partial(
-            ConvModule,
+            build_conv_module,
             out_channels=out_channels,
             conv_cfg=conv_cfg,
             norm_cfg=norm_cfg,
