@@ -5,9 +5,11 @@ from pathlib import Path
 import pytest
 import torch
 import torch.nn.functional as F
+from test_infer import make_config
 from torch import nn
 
 from mmattn.backbones import Backbone
+from mmattn.backbones.scalenet import enlarge
 from mmattn.export import ExportError, Network, export, files, load
 from mmattn.export import table as tables
 from mmattn.links.base import pool_to, pooling_matrix
@@ -63,21 +65,26 @@ def test_deterministic_pooling():
     torch.testing.assert_close(ours, theirs)
 
 
-class Pools(nn.Module):
-    """A map pooled to what a convolution with a stride leaves of it."""
+class Resizes(nn.Module):
+    """A map pooled to what a stride leaves of it, and others brought back."""
 
     def forward(self, x):
-        return pool_to(x, x[..., ::2, ::2])
+        ys = [enlarge(F.max_pool2d(x, ratio), x.shape[2:], ratio)
+              for ratio in (2, 7)]
+        return pool_to(x, x[..., ::2, ::2]), torch.cat(ys, 1)
 
 
-@pytest.mark.parametrize('suffix', ['.pt', '.pt2', '.onnx'])
-def test_pooling_is_exported_for_any_size(tmp_path, suffix):
+# The examples are repeated, have pooled sides of 1, are interpolated.
+@pytest.mark.parametrize('suffix,example', [
+    ('.pt', (56, 84)), ('.pt2', (7, 9)), ('.onnx', SIZE)])
+def test_resizing_is_exported_for_any_size(tmp_path, suffix, example):
     skip_without(suffix)
-    report = export(Pools(), tmp_path / f'net{suffix}', SIZE)
+    report = export(Resizes(), tmp_path / f'net{suffix}', example)
     run = load(report.path)
-    for size in ((64, 96), (63, 96), (64, 95), (5, 7)):
+    for size in ((64, 96), (63, 96), (64, 95), (56, 28), (28, 14), (7, 8)):
         x = torch.randn(2, 3, *size)
-        torch.testing.assert_close(run(x)[0], Pools()(x))
+        for ours, theirs in zip(run(x), Resizes()(x)):
+            torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-5)
 
 
 # A few small networks
@@ -236,6 +243,24 @@ def test_wrong_arguments(argv, words, capsys):
     assert words in capsys.readouterr().err
 
 
+def refuse_command(tmp_path, words, *files):
+    with pytest.raises(SystemExit, match=f'export.py: error: .*{words}'):
+        load_tool().main([*map(str, files), '-o', str(tmp_path / 'net.pt')])
+    assert not list(tmp_path.glob('*.pt'))
+
+
 def test_a_missing_config(tmp_path):
-    with pytest.raises(SystemExit, match="config 'nowhere.py' is not a file"):
-        load_tool().main(['nowhere.py', '-o', str(tmp_path / 'net.pt')])
+    refuse_command(tmp_path, "config 'nowhere.py' is not a file", 'nowhere.py')
+
+
+def test_checkpoints_that_cannot_be_used(tmp_path):
+    pytest.importorskip('mmpretrain')
+    config = make_config(tmp_path, 'mmpretrain')
+    other = tmp_path / 'other.pth'
+    torch.save(dict(state_dict=tables.build('part', 'SE').state_dict()), other)
+    bad = tmp_path / 'bad.pth'
+    bad.write_bytes(b'no checkpoint')
+    refuse_command(tmp_path, 'checkpoint .*other.pth does not fit the model '
+                   'of .*mmpretrain.py.* more. Give', config, other)
+    refuse_command(tmp_path, 'cannot be read as a checkpoint', config, bad)
+    refuse_command(tmp_path, 'is not a file', config, tmp_path / 'no.pth')

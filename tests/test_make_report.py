@@ -60,9 +60,21 @@ def test_curves_and_their_places(work_dir):
         # step counts epochs here; the place is the training's
         'Metrics': dict(mAP=[(20, 0.5), (30, 0.7), (40, 0.6)]),
         'Learning rate': dict(lr=[(s, 0.1 / s) for s in (10, 20, 30, 40)]),
+        'Gates': {},
         'Others': dict(grad_norm=[(20, 9.)]),
     }
     assert (run.lines, run.earlier) == (7, 0)
+
+
+def test_gates_are_curves_and_no_results(tmp_path):
+    # GateHealthHook's lines come before the training's of that iteration.
+    key = 'gates/backbone.layer1/saturation'
+    lines = [dict(step=s, **{key: s / 100}) for s in (10, 20)]
+    scalars(tmp_path, '1', [lines[0], train(10, 4.), lines[1], train(20, 3.),
+                            val(1, mAP=0.5)])
+    run = read_run(tmp_path, 'a')
+    assert run.curves['Gates'] == {key: [(10, 0.1), (20, 0.2)]}
+    assert [row[0] for row in results_table([run])[1]] == ['mAP']
 
 
 def test_best_and_last(tmp_path):
@@ -190,7 +202,12 @@ def test_a_damaged_line_is_named(tmp_path, line):
 def test_a_damaged_picture_and_a_page_that_cannot_be_written(work_dir):
     refused(work_dir, 'cannot be written: ', out='gone/r.html')
     (work_dir / 'a.jpg').touch()
-    refused(work_dir, 'a.jpg cannot be read as a picture')
+    refused(work_dir, r'a.jpg cannot be read as a picture \(the file is empty')
+    (work_dir / 'a.jpg').unlink()
+    _, whole = cv2.imencode('.png', np.zeros((51, 97, 3), np.uint8))
+    (work_dir / 'b.png').write_bytes(whole.tobytes()[:-9])
+    refused(work_dir, r'b.png cannot be read as a picture .*truncated')
+    assert not (work_dir.parent / 'r.html').exists()
 
 
 def test_a_work_dir_named_twice(work_dir):

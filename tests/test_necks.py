@@ -355,7 +355,7 @@ def test_a_fusion_keeps_its_own_start():
     (dict(end_level=4), 'end_level=4'),
     (dict(end_level=-2), 'end_level=-2'),
     (dict(start_level=2, end_level=1), 'start_level=2 and end_level=1'),
-    (dict(in_channels=[]), '0 to -1'),
+    (dict(in_channels=[]), r'in_channels must list .* got \[\]'),
     (dict(add_extra_convs='on_inputs', num_outs=5),
      "on_input, on_lateral, on_output, got 'on_inputs'"),
     (dict(add_extra_convs=2, num_outs=5), 'add_extra_convs must .* got 2'),

@@ -1,5 +1,6 @@
-"""The wheel holds the configs and tools, and the command."""
+"""What is shipped, what is installed beside it, and what an import does."""
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -20,6 +21,31 @@ script, = [e for e in entry_points(group='console_scripts')
            if e.name == 'mmattn']
 assert script.load()(['list', 'sda_resnet86*']) == 0
 print(mmattn.__file__, cfg.model.backbone.type, sep='\\n')
+"""
+# Python's audit names every use of a socket, by whichever library. urllib3 asks
+# whether this machine has IPv6 by a socket of its own: that reaches nobody.
+OFFLINE = """
+import sys
+attempts = []
+def audit(event, args):
+    if (event.startswith('socket.')
+            and event not in ('socket.__new__', 'socket.bind')):
+        attempts.append((event, args))
+        raise PermissionError(f'{event} in a test without a network')
+sys.addaudithook(audit)
+"""
+EVERYTHING = """
+from importlib import import_module
+from pathlib import Path
+import mmattn
+from mmattn.cli import main
+root = Path(mmattn.__file__).parent
+for path in sorted(root.rglob('[!_]*.py')):
+    if '.mim' not in path.parts:
+        parts = path.relative_to(root.parent).with_suffix('').parts
+        import_module('.'.join(parts))
+        print('.'.join(parts))
+assert main(['list', 'sda_resnet86*']) == 0
 """
 
 
@@ -68,3 +94,55 @@ def test_a_wheel_resolves_configs_and_runs_the_command(tmp_path):
     assert Path(file).is_relative_to(target)
     assert kind == 'mmattn.ResNet'
     assert (target / 'bin' / 'mmattn').exists()
+
+
+def offline(code):
+    return subprocess.run(
+        [sys.executable, '-W', 'ignore', '-c',
+         f'{OFFLINE}{code}\nsys.exit(str(attempts) if attempts else 0)'],
+        capture_output=True, text=True,
+        env=dict(os.environ, PYTHONPATH=str(ROOT)))
+
+
+def test_imports_and_the_command_need_no_network():
+    for name in ('mmdet', 'mmseg', 'mmpretrain'):
+        pytest.importorskip(name)
+    done = offline(EVERYTHING)
+    assert done.returncode == 0, done.stdout[-300:] + done.stderr
+    assert 'mmattn.segmentation.deeplab' in done.stdout
+    assert 'sda_resnet86_4xb64_in1k ' in done.stdout
+
+
+@pytest.mark.parametrize('attempt', [
+    "socket.create_connection(('127.0.0.1', 9))",
+    "socket.getaddrinfo('localhost', 9)",
+    "urllib.request.urlopen('http://127.0.0.1:9')",
+])
+def test_an_attempt_counts_though_its_error_is_swallowed(attempt):
+    done = offline('import socket, urllib.request\n'
+                   f'try: {attempt}\nexcept Exception: pass')
+    assert done.returncode == 1
+    assert "('socket." in done.stderr
+
+
+@pytest.mark.parametrize('requirements, constraints', [
+    ('requirements.txt', 'tools/constraints.txt'),
+    ('tools/requirements-openmmlab.txt', 'tools/constraints-openmmlab.txt')])
+def test_every_version_is_exact_and_the_constraints_agree(
+        requirements, constraints):
+    def lines(path):
+        found = (ROOT / path).read_text().splitlines()
+        return [line for line in found if line[:1] not in '#-']
+
+    names, held = [], lines(constraints)
+    for line in lines(requirements):
+        pin = re.fullmatch(r"([\w-]+)==[\w.]+(; python_version .+)?", line)
+        assert pin, line
+        names.append(pin[1])
+        start = line.partition(';')[0]
+        assert any(re.match(rf'{re.escape(start)}( ;|$)', one)
+                   for one in held), f'{constraints} is older than {line}'
+    assert {'torch', 'hypothesis', 'pip'} < set(names)
+    link = os.path.relpath(ROOT / constraints, (ROOT / requirements).parent)
+    assert f'-c {link}\n' in (ROOT / requirements).read_text()
+    assert not [one for one in held if '==' not in one]

@@ -5,6 +5,7 @@
 import importlib.util
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -139,6 +140,65 @@ def test_what_the_command_refuses(options, words, capsys):
     with pytest.raises(SystemExit):
         load_tool().parse_args(['a.py', 'b.pth', '--data', '.', *options])
     assert words in capsys.readouterr().err
+
+
+TINY = """
+default_scope = 'mmpretrain'
+model = dict(
+    type='ImageClassifier',
+    backbone=dict(type='mmattn.ResNet', depth=(1, 1, 1, 1), base_channels=8),
+    neck=dict(type='GlobalAveragePooling'),
+    head=dict(type='LinearClsHead', num_classes=2, in_channels=256))
+data = dict(
+    type='CustomDataset', data_root='nowhere',
+    pipeline=[dict(type='LoadImageFromFile'), dict(type='Resize', scale=33),
+              dict(type='PackInputs')])
+train_dataloader = dict(dataset=dict(data, data_prefix='train'))
+test_dataloader = dict(dataset=dict(data, data_prefix='val'))
+"""
+
+
+@pytest.fixture
+def tiny(tmp_path):
+    """A config, and a folder with two classes of two images."""
+    pytest.importorskip('mmpretrain')
+    (tmp_path / 'tiny.py').write_text(TINY)
+    for name in ('a/1.png', 'a/2.png', 'b/3.png', 'b/4.png'):
+        for split in ('train', 'val'):
+            path = tmp_path / 'data' / split / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            cv2.imwrite(str(path), np.full((35, 51, 3), 9, np.uint8))
+    return tmp_path
+
+
+def refuse(tiny, words, checkpoint='random', data='data'):
+    with pytest.raises(SystemExit,
+                       match=f'(?s)quantize.py: error: .*{words}'):
+        load_tool().main([
+            str(tiny / 'tiny.py'), checkpoint, '--data', str(tiny / data),
+            '-o', str(tiny / 'net.pt2')])
+    assert not list(tiny.glob('*.pt2'))
+
+
+def test_checkpoints_that_cannot_be_used(tiny):
+    torch.save(dict(state_dict=Classifier().state_dict()), tiny / 'other.pth')
+    refuse(tiny, 'other.pth does not fit the model of .*tiny.py',
+           str(tiny / 'other.pth'))
+    (tiny / 'bad.pth').write_bytes(b'no checkpoint')
+    refuse(tiny, 'cannot be read as a checkpoint', str(tiny / 'bad.pth'))
+
+
+def test_data_that_cannot_be_used(tiny):
+    words = 'the data of .*tiny.py cannot be read .*with --data'
+    refuse(tiny, words, data='nowhere')
+    for split in ('train', 'val'):
+        (tiny / 'empty' / split / 'a').mkdir(parents=True)
+    refuse(tiny, words, data='empty')
+    path = tiny / 'data/train/b/3.png'
+    path.write_bytes(path.read_bytes()[:-9])
+    refuse(tiny, '3.png: the image is truncated')
+    path.write_bytes(b'no image')
+    refuse(tiny, '3.png: .* cannot read it as an image')
 
 
 @needs_torchao

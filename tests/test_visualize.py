@@ -3,6 +3,7 @@ import base64
 import csv
 import json
 import re
+import shutil
 from pathlib import Path
 
 import cv2
@@ -418,68 +419,107 @@ def test_the_tool_says_what_a_model_finds_nothing_in(data, tmp_path, capsys):
     assert 'predicts nothing for a.png' in capsys.readouterr().out
 
 
-def broken(data, tmp_path):
-    """Arguments that cannot be used, and what the error says."""
-    config, weights = 'classification.py', 'classification.pth'
-    (tmp_path / 'empty').mkdir()
-    (tmp_path / 'bad').mkdir()
-    (tmp_path / 'bad/a.jpg').write_bytes(b'no picture')
-    (tmp_path / 'bad.pth').write_bytes(b'no checkpoint')
-    (tmp_path / 'bad.json').write_text('[]')
-    (tmp_path / 'bad.py').write_text('default_scope = "mmpretrain"')
-    plain = tmp_path / 'plain.py'
-    plain.write_text(f'_base_ = {str(data / config)!r}\n'
-                     'model = dict(backbone=dict(attention=None, link=None, '
-                     'depth_fusion=None, stage_attention=None))')
-    images = ['--images', str(data / 'pictures')]
-    here = str(tmp_path)
-
-    def model(config, checkpoint):
-        return ['--model', str(data / config), str(data / checkpoint)]
-
-    fine = model(config, weights)
-    return {
-        'no layer': (['cam', *fine, *images, '--layer', 'backbone.layer9.1'],
-                     "no layer 'backbone.layer9.1'; backbone holds"),
-        'no map': (['cam', *fine, *images, '--layer', 'head.fc'],
-                   "layer 'head.fc' of classification returns no map"),
-        'wrong checkpoint': (['cam', *model(config, 'detection.pth'),
-                              *images], 'does not fit the model'),
-        'damaged checkpoint': (['cam', *model(config, f'{here}/bad.pth'),
-                                *images], 'cannot be read as a checkpoint'),
-        'no checkpoint': (['cam', *model(config, 'no.pth'), *images],
-                          'is not a file'),
-        'no config': (['cam', *model('no.py', weights), *images],
-                      'is not a file'),
-        'no model': (['cam', *model(f'{here}/bad.py', weights), *images],
-                     'has no model'),
-        'no images': (['cam', *fine, '--images', 'nowhere'],
-                      'neither a file nor a folder'),
-        'empty folder': (['gates', *fine, '--images', f'{here}/empty'],
-                         'holds no picture'),
-        'corrupt image': (['gates', *fine, '--images', f'{here}/bad'],
-                          'a.jpg cannot be read as a picture'),
-        'no gates': (['gates', '--model', str(plain), 'random', *images],
-                     'no attention or fusion'),
-        'no boxes': (['gates', *fine, *images, '--boxes',
-                      f'{here}/bad.json'], 'cannot be read as annotations'),
-        'small': (['erf', *fine, *images, '--size', '8'], 'at least 32'),
-        'no data': (['predictions', *fine, '--data-root', 'nowhere'],
-                    'test data of .* are not there'),
-    }
+@pytest.fixture(scope='module')
+def bad(data, tmp_path_factory):
+    """Files that cannot be used."""
+    root = tmp_path_factory.mktemp('bad')
+    (root / 'empty').mkdir()
+    (root / 'corrupt').mkdir()
+    (root / 'corrupt/a.jpg').write_bytes(b'no picture')
+    (root / 'cut').mkdir()
+    whole = (data / 'pictures/a.png').read_bytes()
+    (root / 'cut/a.png').write_bytes(whole[:-99])
+    (root / 'weights.pth').write_bytes(b'no checkpoint')
+    (root / 'boxes.json').write_text('[]')
+    (root / 'none.py').write_text('default_scope = "mmpretrain"')
+    base = f'_base_ = {str(data / "classification.py")!r}\n'
+    (root / 'plain.py').write_text(
+        f'{base}model = dict(backbone=dict(attention=None, link=None, '
+        'depth_fusion=None, stage_attention=None))')
+    # The test data, with one of the pictures cut off.
+    shutil.copytree(data / 'pictures', root / 'half/pictures')
+    shutil.copy(root / 'cut/a.png', root / 'half/pictures')
+    shutil.copy(data / 'labels.txt', root / 'half')
+    return root
 
 
-@pytest.mark.parametrize('case', [
-    'no layer', 'no map', 'wrong checkpoint', 'damaged checkpoint',
-    'no checkpoint', 'no config', 'no model', 'no images', 'empty folder',
-    'corrupt image', 'no gates', 'no boxes', 'small', 'no data'])
-def test_one_clear_error(data, tmp_path, case):
-    arguments, message = broken(data, tmp_path)[case]
+def arguments(command, data, **changes):
+    """Of a subcommand that runs, but for the changes."""
+    files = dict(config=data / 'classification.py',
+                 checkpoint=data / 'classification.pth',
+                 images=data / 'pictures')
+    files.update((k, data / v) for k, v in changes.items() if k in files)
+    given = [command, '--model', str(files['config']),
+             str(files['checkpoint'])]
+    if command != 'predictions':
+        given += ['--images', str(files['images'])]
+    for option, value in changes.items():
+        if option not in files:
+            given += [f'--{option.replace("_", "-")}', str(value)]
+    return given
+
+
+def refused(given, message, out):
     with pytest.raises(SystemExit) as error:
-        visualize.main([*arguments, '-o', str(tmp_path / 'out')])
-    assert re.search(f'visualize.py: error: .*{message}',
+        visualize.main([*given, '-o', str(out)])
+    assert re.search(f'(?s)visualize.py: error: .*{message}',
                      str(error.value).strip())
-    assert 'Traceback' not in str(error.value)
+    assert not (out / 'index.html').exists()
+
+
+COMMANDS = ('cam', 'gates', 'erf', 'predictions')
+# What no subcommand can use, and what it says.
+CASES = [
+    ('checkpoint', 'detection.pth', r'does not fit the model of .*'
+     r'neck\S+ is (missing|unknown).*and \d+ more. Give the config'),
+    ('checkpoint', 'bad/weights.pth', 'cannot be read as a checkpoint'),
+    ('checkpoint', 'no.pth', 'is not a file'),
+    ('config', 'no.py', 'is not a file'),
+    ('config', 'bad/none.py', 'has no model'),
+    ('images', 'bad/empty', 'holds no picture'),
+    ('images', 'nowhere', 'neither a file nor a folder'),
+    ('images', 'bad/corrupt', 'a.jpg cannot be read as a picture'),
+    ('images', 'bad/cut', 'a.png cannot be read as a picture .*truncated'),
+]
+
+
+@pytest.mark.parametrize('command,key,value,message', [
+    (command, *case) for command in COMMANDS for case in CASES
+    if command != 'predictions' or case[0] != 'images'])
+def test_one_clear_error(data, bad, tmp_path, command, key, value, message):
+    if value.startswith('bad/'):
+        value = bad / value[len('bad/'):]
+    refused(arguments(command, data, **{key: value}), message,
+            tmp_path / 'out')
+
+
+@pytest.mark.parametrize('command,options,message', [
+    ('cam', dict(layer='backbone.layer9.1'),
+     "no layer 'backbone.layer9.1'; backbone holds"),
+    ('cam', dict(layer='head.fc'),
+     "layer 'head.fc' of classification returns no map"),
+    ('erf', dict(layer='backbone.layer9.1'),
+     "no layer 'backbone.layer9.1'; backbone holds"),
+    ('erf', dict(layer='head.fc'), "'head.fc' .* does not run in"),
+    ('erf', dict(size=8), 'at least 32'),
+    ('gates', dict(config='bad/plain.py', checkpoint='random'),
+     'no attention or fusion'),
+    ('gates', dict(boxes='bad/boxes.json'), 'cannot be read as annotations'),
+    ('predictions', dict(data_root='nowhere'),
+     'the data of .*classification.py cannot be read .*say where they are '
+     'with --data-root'),
+    ('predictions', dict(data_root='bad/empty'), 'cannot be read'),
+    ('predictions', dict(data_root='bad/half'),
+     'a.png: the image is truncated'),
+])
+def test_one_clear_error_of_a_subcommand(data, bad, tmp_path, command,
+                                         options, message):
+    options = {key: bad / value[4:] if str(value).startswith('bad/') else
+               value for key, value in options.items()}
+    given = arguments(command, data, **options)
+    if options.get('checkpoint') == 'random':
+        given[3] = 'random'
+    refused(given, message, tmp_path / 'out')
 
 
 def test_code_in_a_checkpoint_is_not_run(data, tmp_path):

@@ -17,6 +17,7 @@ from mmengine.utils import ProgressBar
 import mmattn  # noqa: F401  (its configs and names resolve)
 from mmattn.complexity import CONVENTIONS, PROPOSALS, measure
 from mmattn.complexity.report import FORMATS, render
+from mmattn.engine.configs import UsageError
 
 
 def _size(text: str) -> Tuple[int, int]:
@@ -65,7 +66,7 @@ def main(argv: Optional[List[str]] = None) -> None:
         try:
             rows.append((config, measure(config, args.input, args.convention,
                                          tuple(args.proposals))))
-        except ValueError as error:
+        except (ValueError, UsageError) as error:
             sys.exit(f'\ncomplexity: {config}: {error}')
         bar.update()
     print(file=sys.stderr)

@@ -9,11 +9,10 @@ read as plain weights; one that names code is refused.
 import argparse
 import sys
 
-from mmengine.config import Config, DictAction
-
 import mmattn  # noqa: F401  (its configs and names resolve)
 from mmattn.checkpoints import CheckpointError, convert, install_safe_loading
 from mmattn.checkpoints.convert import SOURCES
+from mmattn.engine.configs import Options, UsageError, read_config
 
 
 def parse_args():
@@ -32,7 +31,7 @@ def parse_args():
     parser.add_argument(
         '--cfg-options',
         nargs='+',
-        action=DictAction,
+        action=Options,
         help='entries of the config to set, as key=value')
     return parser.parse_args()
 
@@ -41,11 +40,11 @@ def main():
     args = parse_args()
     install_safe_loading()
     try:
-        cfg = Config.fromfile(args.config)
+        cfg = read_config(args.config)
         if args.cfg_options is not None:
             cfg.merge_from_dict(args.cfg_options)
         print(convert(args.src, args.dst, cfg, args.source))
-    except (CheckpointError, OSError) as error:
+    except (CheckpointError, UsageError, OSError) as error:
         sys.exit(f'convert_checkpoint: {error}')
 
 

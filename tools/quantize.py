@@ -24,7 +24,8 @@ from mmattn.checkpoints import install_safe_loading
 from mmattn.engine.launch import UsageError
 from mmattn.export import ExportError, Network
 from mmattn.export.quantize import accuracy, quantize, save, weights_size
-from mmattn.visualization.loading import RANDOM, Loaded, load_model, scope_of
+from mmattn.visualization.loading import (RANDOM, Loaded, build_dataset,
+                                          load_model, scope_of)
 
 
 def _positive(text: str) -> int:
@@ -68,9 +69,9 @@ def batches_of(loaded: Loaded, split: str, size: int) -> Any:
         raise UsageError(f'{cfg.filename} has no {split}_dataloader and '
                          'test_dataloader, which say what to read')
     loader = copy.deepcopy(cfg[f'{split}_dataloader'])
-    loader.dataset.pipeline = copy.deepcopy(
-        cfg.test_dataloader.dataset.pipeline)
+    loader.dataset.pipeline = cfg.test_dataloader.dataset.pipeline
     loader.update(
+        dataset=build_dataset(cfg, loader.dataset, '--data'),
         batch_size=size,
         num_workers=0,
         persistent_workers=False,

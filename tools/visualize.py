@@ -21,6 +21,7 @@ from mmengine.device import get_device
 
 import mmattn  # noqa: F401  (its configs and names resolve)
 from mmattn.checkpoints import install_safe_loading
+from mmattn.engine.images import ImageError
 from mmattn.engine.launch import DATA_ROOT, UsageError
 from mmattn.visualization.cam import cam
 from mmattn.visualization.drawing import write_page
@@ -152,7 +153,7 @@ def main(argv: Optional[List[str]] = None) -> None:
             for config, checkpoint in args.model
         ])
         notes = draw(args, models, images)
-    except UsageError as error:
+    except (ImageError, UsageError) as error:
         sys.exit(f'\nvisualize.py: error: {error}')  # behind a bar
     print('', *notes, f'see {write_page(args.out)}', sep='\n')
 

@@ -82,11 +82,6 @@ MODELS_WHOLE = dict(
     ca_mobilenet_v2_8xb32_in1k='classifier: scores',
     deeplabv3_ca_mbv2_os16_voc12aug='segmentor: scores of each pixel',
     ssdlite320_ca_mbv2_coco="detector: the head's scores and deltas")
-# Why, where the error does not say it.
-REASONS = dict(
-    ScaleResNet='it enlarges maps by repeating where their sides divide by '
-    'the ratio, and between pixels where they do not; a file knows one of '
-    'the two. Run it in eager mode.')
 SIZE = (96, 128)
 
 
@@ -158,7 +153,7 @@ def render(results: Dict[Tuple[str, str], Dict[str, str]]) -> str:
             lines.append(f'| `{name}`{about} | {" | ".join(cells)} |')
             wrong = [FORMATS[s] for s in FORMATS if result[s]]
             if wrong:
-                why = REASONS.get(name) or '; '.join(
+                why = '; '.join(
                     dict.fromkeys(e for e in result.values() if e))
                 reasons.append(f'- `{name}`, {", ".join(wrong)}: {why}')
         lines += ['', *reasons, ''] if reasons else ['']

@@ -55,7 +55,8 @@ def draw_cams(models: Sequence[Loaded],
     """Grad-CAMs of one picture: a row for each prediction of the first model.
 
     A column for each model, with what the others have of the same class (for
-    boxes: that overlaps by half). A map is stretched to its own range.
+    boxes: that overlaps by half). A map is stretched to its own range; its
+    title has its size, or that nothing speaks for the prediction.
 
     Args:
         models, path, out: The models, the picture and the PNG.
@@ -79,9 +80,12 @@ def draw_cams(models: Sequence[Loaded],
                 continue
             layer, heat = each.cam(same)
             rows[-1].append(_picture(each.image, heat, same))
+            where = f'{heat.shape[0]}x{heat.shape[1]}' if heat.any() else (
+                'nothing for it')
             titles[-1].append(
                 f'{name}\n{class_name(each.loaded, same.label)} '
-                f'{same.value:.2f}, {layer.removeprefix("backbone.")}')
+                f'{same.value:.2f}, {layer.removeprefix("backbone.")}: '
+                f'{where}')
     if rows:
         drawing.save_grid(out, rows, titles)
     return len(rows)

@@ -55,7 +55,7 @@ def draw_maps(name: str, image: Prepared,
         cells.append(drawing.overlay(
             image.picture, drawing.stretched(image.over(heat))))
         titles.append(f'{_short(part)}\n{heat.shape[0]}x{heat.shape[1]}, '
-                      f'{heat.min():.2f} to {heat.max():.2f}')
+                      f'{heat.min():.3f} to {heat.max():.3f}')
     columns = min(5, len(cells))
     chunks = range(0, len(cells), columns)
     drawing.save_grid(path, [cells[i:i + columns] for i in chunks],

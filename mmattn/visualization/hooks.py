@@ -7,6 +7,7 @@ from mmengine.hooks import Hook
 from mmengine.model import is_model_wrapper
 from torch import nn
 
+from ..checks import is_int
 from ..registry import HOOKS
 from . import stats
 from .record import Record, record
@@ -69,7 +70,7 @@ class GateHealthHook(Hook):
     priority = 'NORMAL'
 
     def __init__(self, interval: int = 50):
-        if not isinstance(interval, int) or interval < 1:
+        if not is_int(interval) or interval < 1:
             raise ValueError(
                 f'interval must be a positive integer, got {interval!r}')
         self.interval = interval

@@ -9,16 +9,20 @@ import torch
 from mmengine.config import Config
 from mmengine.dataset import Compose, pseudo_collate
 from mmengine.logging import MMLogger
-from mmengine.registry import MODELS, TRANSFORMS, DefaultScope
+from mmengine.registry import DATASETS, TRANSFORMS, DefaultScope
 from torch import Tensor, nn
 
-from ..checkpoints import CheckpointError, load_checkpoint_file
-from ..engine.launch import (UsageError, require_file, revert_sync_bn,
-                             set_data_root, type_name)
+from ..checkpoints import CheckpointError, load_exactly
+from ..engine.build import build_model
+from ..engine.images import check_images, find_fault
+from ..engine.configs import (UsageError, read_config, require_file,
+                              require_model)
+from ..engine.launch import revert_sync_bn, set_data_root, type_name
 
 TASKS = dict(
     mmdet='detection', mmseg='segmentation', mmpretrain='classification')
 PICTURES = ('.bmp', '.jpeg', '.jpg', '.png', '.tif', '.tiff', '.webp')
+SHORT = 224  # to which a classifier's picture is enlarged for its text
 # In place of a checkpoint.
 RANDOM = 'random'
 
@@ -71,29 +75,11 @@ def load_weights(model: nn.Module, path: str, config: str) -> dict:
     """
     require_file(path, 'checkpoint')
     try:
-        loaded = load_checkpoint_file(path)
+        return load_exactly(
+            model, path, f'the model of {config}', 'Give the config that it '
+            'was trained with (its work_dir holds a copy)')
     except (CheckpointError, FileNotFoundError) as error:
         raise UsageError(str(error)) from None
-    if not isinstance(loaded, dict):
-        raise UsageError(f'checkpoint {path} holds no weights but '
-                         f'{type(loaded).__name__}')
-    state = loaded.get('state_dict', loaded)
-    here = model.state_dict()
-    wrong = [f'{k} is missing' for k in here if k not in state]
-    wrong += [f'{k} is unknown' for k in state if k not in here]
-    wrong += [
-        f'{k} has shape {tuple(state[k].shape)} instead of '
-        f'{tuple(v.shape)}' for k, v in here.items()
-        if k in state and state[k].shape != v.shape
-    ]
-    if wrong:
-        more = f', and {len(wrong) - 3} more' if len(wrong) > 3 else ''
-        raise UsageError(
-            f'checkpoint {path} does not fit the model of {config}: '
-            f'{"; ".join(wrong[:3])}{more}. Give the config that it was '
-            'trained with (its work_dir holds a copy)')
-    model.load_state_dict(state)
-    return loaded.get('meta') or {}
 
 
 def load_model(config: Union[str, Path],
@@ -112,18 +98,13 @@ def load_model(config: Union[str, Path],
     Raises:
         UsageError: What cannot be used, and why.
     """
-    require_file(str(config), 'config')
-    cfg = Config.fromfile(config)
-    if 'model' not in cfg:
-        raise UsageError(f'config {config} has no model')
+    cfg = read_config(str(config))
+    require_model(cfg)
     if data_root is not None:
         set_data_root(cfg, data_root)
     task = task_of(cfg)
-    if cfg.get('data_preprocessor') is not None:  # as the Runner does
-        cfg.model.setdefault('data_preprocessor', cfg.data_preprocessor)
     revert_sync_bn(cfg.model)
-    with scope_of(cfg):
-        model = MODELS.build(cfg.model)
+    model = build_model(cfg)
     meta = {}
     if checkpoint == RANDOM:
         _start_at_random(model)
@@ -168,7 +149,8 @@ def find_images(path: str, limit: Optional[int] = None) -> List[Path]:
     if not place.is_dir():
         raise UsageError(f'images {path!r} is neither a file nor a folder')
     found = sorted(
-        p for p in place.iterdir() if p.suffix.lower() in PICTURES)
+        p for p in place.iterdir()
+        if p.suffix.lower() in PICTURES and p.is_file())
     if not found:
         raise UsageError(f'folder {path!r} holds no picture '
                          f'({", ".join(PICTURES)})')
@@ -181,11 +163,43 @@ def read_image(path: Union[str, Path]) -> np.ndarray:
     Raises:
         UsageError: It cannot be read.
     """
-    image = cv2.imread(str(path))
+    try:
+        fault = find_fault(Path(path).read_bytes())
+    except OSError as error:
+        fault = error.strerror
+    image = None if fault else cv2.imread(str(path))
     if image is None:
-        raise UsageError(f'{path} cannot be read as a picture; it may be '
-                         'damaged: replace it or take it away')
+        raise UsageError(f'{path} cannot be read as a picture '
+                         f'({fault or "OpenCV does not know what it is"}); '
+                         'replace it or take it away')
     return image
+
+
+def build_dataset(cfg: Config, dataset: dict, option: str) -> Any:
+    """A dataset of a config, which names each image that is damaged.
+
+    Args:
+        cfg: The config.
+        dataset: Of it.
+        option: What tells the command where the data are.
+
+    Raises:
+        UsageError: The data are not there, or not what the dataset reads.
+    """
+    dataset = copy.deepcopy(dataset)
+    with scope_of(cfg):
+        check_images(dataset)
+        try:
+            built = DATASETS.build(dataset)
+        except Exception as error:  # its kinds differ by dataset
+            raise UsageError(
+                f'the data of {cfg.filename} cannot be read '
+                f'({type(error).__name__}: {error}); say where they are with '
+                f'{option}') from None
+    if not len(built):
+        raise UsageError(f'the data of {cfg.filename} hold no image; say '
+                         f'where they are with {option}')
+    return built
 
 
 def _test_dataset(cfg: Config) -> dict:

@@ -6,12 +6,12 @@ from typing import List, Sequence
 import numpy as np
 import torch
 from mmengine.dataset import pseudo_collate
-from mmengine.registry import DATASETS, VISUALIZERS
+from mmengine.registry import VISUALIZERS
 from mmengine.utils import track_iter_progress
 
 from ..engine.launch import UsageError
 from . import drawing
-from .loading import Loaded, read_image, scope_of
+from .loading import SHORT, Loaded, build_dataset, read_image, scope_of
 
 
 def _build(loaded: Loaded):
@@ -20,18 +20,11 @@ def _build(loaded: Loaded):
     if not cfg.get('test_dataloader') or not cfg.get('visualizer'):
         raise UsageError(f'{cfg.filename} needs a test_dataloader, which has '
                          'the ground truth, and a visualizer, which draws')
+    dataset = build_dataset(cfg, cfg.test_dataloader.dataset, '--data-root')
     with scope_of(cfg):
-        try:
-            dataset = DATASETS.build(cfg.test_dataloader.dataset)
-        except (FileNotFoundError, NotADirectoryError) as error:
-            raise UsageError(
-                f'the test data of {cfg.filename} are not there ({error}); '
-                'say where with --data-root') from None
         visualizer = VISUALIZERS.build(
             dict(copy.deepcopy(cfg.visualizer), vis_backends=[],
                  name=f'visualize-{id(loaded)}'))
-    if not len(dataset):
-        raise UsageError(f'the test data of {cfg.filename} are empty')
     visualizer.dataset_meta = dataset.metainfo
     return dataset, visualizer
 
@@ -44,6 +37,7 @@ def _draw(loaded: Loaded, visualizer, image: np.ndarray, sample, file: Path,
     if loaded.task == 'classification':
         visualizer.visualize_cls(
             rgb, sample, visualizer.dataset_meta.get('classes'),
+            resize=SHORT if min(rgb.shape[:2]) < SHORT else None,
             out_file=str(file), **options)
     else:
         if loaded.task == 'detection':
@@ -76,6 +70,7 @@ def predictions(models: Sequence[Loaded],
 
     Raises:
         UsageError: The data are not there; models of several tasks.
+        ImageError: A picture of theirs is damaged.
     """
     tasks = sorted({loaded.task for loaded in models})
     if len(tasks) > 1:

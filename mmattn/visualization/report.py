@@ -14,7 +14,7 @@ import cv2
 
 from ..engine.launch import UsageError
 from .drawing import STYLE, new_figure, table_html
-from .loading import PICTURES
+from .loading import PICTURES, read_image
 from .run_logs import GROUPS, Curve, Run, read_run
 
 # Of a metric's name, what says that less is better.
@@ -132,10 +132,7 @@ def find_pictures(work_dir: Path, count: int) -> List[Path]:
 
 
 def _picture(path: Path) -> str:
-    image = cv2.imread(str(path))
-    if image is None:
-        raise UsageError(f'{path} cannot be read as a picture; it may be '
-                         'damaged: take it away')
+    image = read_image(path)
     if image.shape[1] > WIDTH:
         height = max(round(image.shape[0] * WIDTH / image.shape[1]), 1)
         image = cv2.resize(image, (WIDTH, height),

@@ -8,7 +8,8 @@ from ..engine.launch import UsageError
 # Of a line of a log, what is no result.
 CLOCKS = ('data_time', 'epoch', 'eta', 'iter', 'memory', 'step', 'time')
 RATES = ('lr', 'base_lr')
-GROUPS = ('Losses', 'Metrics', 'Learning rate', 'Others')
+GROUPS = ('Losses', 'Metrics', 'Learning rate', 'Gates', 'Others')
+GATES = 'gates/'  # what GateHealthHook logs
 
 # Places in a training and values there.
 Curve = List[Tuple[int, float]]
@@ -80,6 +81,8 @@ def read_lines(log: Path) -> List[dict]:
 
 
 def _group(key: str, training: bool) -> str:
+    if key.startswith(GATES):
+        return 'Gates'
     last = key.split('/')[-1].split('.')[-1]
     if last in RATES:
         return 'Learning rate'
@@ -97,7 +100,8 @@ def _curves(lines: Sequence[dict]):
     """Curves by group and name, and the epochs of iterations.
 
     A metric's own ``step`` counts epochs or iterations, or stays 0, as the
-    logger's options have it. So it stands at the last training line before.
+    logger's options have it. So it stands at the last training line before;
+    the hook that logs gates counts iterations.
     """
     curves: Dict[str, Dict[str, Curve]] = {group: {} for group in GROUPS}
     epochs: Dict[int, int] = {}
@@ -112,8 +116,9 @@ def _curves(lines: Sequence[dict]):
             number = isinstance(value, (int, float)) and not isinstance(
                 value, bool)
             if number and key not in CLOCKS:
-                curve = curves[_group(key, training)].setdefault(key, [])
-                curve.append((place, float(value)))
+                group = _group(key, training)
+                at = line.get('step', place) if group == 'Gates' else place
+                curves[group].setdefault(key, []).append((at, float(value)))
     return curves, epochs
 
 
