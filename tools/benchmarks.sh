@@ -57,11 +57,6 @@ ALIKE=(
   "$(one GC '"GC", ratio=8')" "$(one CBAM '"CBAM"')"
   "$(one Coord '"CoordAttention", ratio=24')"
 )
-GE=(
-  'timm GE := timm.layers:GatherExcite(256, use_mlp=False)'
-  'GE := part:GE(in_channels=256)'
-  --input 56x56 --channels 256 --batch 2
-)
 THEIRS=(
   "$(theirs 'timm plain')" "$(theirs 'timm SE' se)"
   "$(theirs 'timm ECA' eca)" "$(theirs 'timm GC' gca)"
@@ -82,13 +77,25 @@ target2() {  # attentions against timm's, each over its own plain trunk
   measure 2_timm "${ALIKE[@]}" "$(one GE '"GE"')" \
     'SK := mmattn.SKNet(depth=50, out_indices=(3, ))' "${THEIRS[@]}" \
     --baseline plain 'timm plain' --batch 2 --plot "$OUT/2_timm.png"
-  measure 2_timm_ge "${GE[@]}"
+  measure 2_timm_ge \
+    'timm GE := timm.layers:GatherExcite(256, use_mlp=False)' \
+    'GE := part:GE(in_channels=256)' \
+    --input 56x56 --channels 256 --batch 2
 }
 
-target2c() {  # the same compiled; each network takes minutes to get there
-  measure 2_timm_compiled "${ALIKE[@]}" "${THEIRS[@]}" \
-    --baseline plain 'timm plain' --batch 2 --compile on
-  measure 2_timm_ge_compiled "${GE[@]}" --compile on
+target2c() {  # the attentions alone, compiled: whole networks take hours
+  local timm='timm.layers'
+  measure 2_timm_compiled \
+    "timm SE := $timm:SEModule(256)" 'SE := part:SE(in_channels=256)' \
+    "timm ECA := $timm:EcaModule(256)" 'ECA := part:ECA(in_channels=256)' \
+    "timm GC := $timm:GlobalContext(256)" \
+    'GC := part:GC(in_channels=256, ratio=8)' \
+    "timm CBAM := $timm.cbam:CbamModule(256)" \
+    'CBAM := part:CBAM(in_channels=256)' \
+    "timm Coord := $timm.coord_attn:CoordAttn(256)" \
+    'Coord := part:CoordAttention(in_channels=256, ratio=24)' \
+    --baseline 'timm SE' 'timm ECA' 'timm GC' 'timm CBAM' 'timm Coord' \
+    --input 56x56 --channels 256 --batch 2 --compile on
 }
 
 target3() {  # what each attention costs, in copies of its maps
