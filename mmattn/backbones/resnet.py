@@ -157,10 +157,6 @@ class ResNet(Backbone):
                 stem_channels=stem_channels,
                 base_width=base_width,
                 width_per_group=width_per_group))
-        check_positives(
-            strides=strides,
-            dilations=dilations,
-            **given(multi_grid=multi_grid))
         check_bool(
             deep_stem=deep_stem,
             avg_down=avg_down,
@@ -171,6 +167,10 @@ class ResNet(Backbone):
             raise ValueError(f'drop_path_rate={drop_path_rate!r} must be at '
                              'least 0 and less than 1')
         block_type, depths = self._block_and_depths(depth, num_stages)
+        check_positives(
+            strides=strides,
+            dilations=dilations,
+            **given(multi_grid=multi_grid))
         for name, values in (('strides', strides), ('dilations', dilations)):
             if len(values) != num_stages:
                 raise ValueError(f'{name}={tuple(values)} must have one entry '

@@ -72,16 +72,16 @@ class DeepLabV3Head(ASPPHead):
             raise ValueError("input_transform='multiple_select' hands on "
                              'several maps; this head reads one. Give '
                              "in_index, or 'resize_concat'")
-        if options.get('input_transform') is None:
-            check_positive(in_channels=in_channels)
-            in_channels = int(in_channels)
-        else:
-            check_positives(in_channels=in_channels)
         if norm_cfg is not None:
             build_norm(norm_cfg, channels)
         if separable and max(dilations) == 1:
             raise ValueError(f'separable=True needs a 3x3 branch, but '
                              f'dilations={dilations!r} makes 1x1 branches')
+        if options.get('input_transform') is None:
+            check_positive(in_channels=in_channels)
+            in_channels = int(in_channels)
+        else:
+            check_positives(in_channels=in_channels)
         super().__init__(
             dilations=dilations,
             in_channels=in_channels,
