@@ -4,13 +4,18 @@ from numbers import Integral, Real
 from typing import (Any, Callable, Iterable, Optional, Sequence, Tuple,
                     Union)
 
-from mmcv.cnn import ConvModule, build_conv_layer, build_norm_layer
+import torch
+from mmcv.cnn import (ConvModule, build_activation_layer, build_conv_layer,
+                      build_norm_layer)
 from mmengine.registry import WEIGHT_INITIALIZERS
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 # No size, count or width of a network is larger.
 LIMIT = 2**16
+# Registered layers that no map of (N, C, H, W) fits; subclasses may be others.
+NOT_FOR_MAPS = (nn.Conv1d, nn.Conv3d, nn.BatchNorm1d, nn.BatchNorm3d,
+                nn.InstanceNorm1d, nn.InstanceNorm3d, nn.LayerNorm)
 
 
 def is_int(value: Any) -> bool:
@@ -103,16 +108,44 @@ def build_layer(word: str, build: Callable, cfg: Any, *args: Any,
                          f'{type(error).__name__}: {error}') from error
 
 
+def _check_layer(word: str, layer: nn.Module) -> nn.Module:
+    if type(layer) in NOT_FOR_MAPS:
+        raise ValueError(f'{word}: {type(layer).__name__} does not take maps '
+                         '(N, C, H, W)')
+    return layer
+
+
+def _check_act(act: nn.Module) -> nn.Module:
+    # What an activation is given besides is read in its forward only. It may
+    # be for other channels than this map has, which is no TypeError.
+    try:
+        act(torch.zeros(1, 1, 1, 1))
+    except TypeError as error:
+        raise ValueError(f'act_cfg: {act} does not run: {error}') from error
+    except RuntimeError:
+        pass
+    return act
+
+
+def build_act(cfg: dict, build: Callable = build_activation_layer,
+              **kwargs: Any) -> nn.Module:
+    """The activation of an ``act_cfg``, as ``build(cfg, ...)`` makes it."""
+    return _check_act(build_layer('act_cfg', build, cfg, **kwargs))
+
+
 def build_conv(cfg: Optional[dict], *args: Any, **kwargs: Any) -> nn.Module:
     """The convolution of a ``conv_cfg``; a plain one if it is None."""
     cfg = dict(type='Conv2d') if cfg is None else cfg
-    return build_layer('conv_cfg', build_conv_layer, cfg, *args, **kwargs)
+    return _check_layer(
+        'conv_cfg',
+        build_layer('conv_cfg', build_conv_layer, cfg, *args, **kwargs))
 
 
 def build_norm(cfg: dict, channels: int,
                postfix: Union[int, str] = '') -> Tuple[str, nn.Module]:
     """The norm of a ``norm_cfg`` and the name that goes with its kind."""
     made = build_layer('norm_cfg', build_norm_layer, cfg, channels, postfix)
+    _check_layer('norm_cfg', made[1])
     for option, value in given(
             eps=cfg.get('eps'), momentum=cfg.get('momentum')).items():
         if not is_number(value):
@@ -128,12 +161,17 @@ def build_conv_module(*args: Any, **options: Any) -> ConvModule:
         ValueError: It cannot be built.
     """
     try:
-        return ConvModule(*args, **options)
+        made = ConvModule(*args, **options)
     except Exception as error:
         cfgs = ', '.join(f'{word}={cfg!r}' for word, cfg in options.items()
                          if word.endswith('_cfg'))
         raise ValueError(f'{cfgs} cannot be built: {type(error).__name__}: '
                          f'{error}') from error
+    _check_layer('conv_cfg', made.conv)
+    _check_layer('norm_cfg', made.norm)
+    if made.with_activation:
+        _check_act(made.activate)
+    return made
 
 
 def check_init_cfg(init_cfg: Any) -> None:

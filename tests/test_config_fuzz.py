@@ -50,7 +50,10 @@ NESTED = ([], (), {}, [[]], [[[]]], [None], ['x'], [0, 1], [2, 1], [1, 2, 3],
           dict(type='BN', nope=1), dict(type='GN', num_groups=7),
           dict(type='GN'), dict(type='SE'), dict(type='SE', nope=1),
           dict(type='SE', in_channels=8), [dict(type='SE')],
-          dict(type='ReLU'), dict(type='Conv2d'), dict(type='ResNet'))
+          dict(type='ReLU'), dict(type='Conv2d'), dict(type='ResNet'),
+          dict(type='BN1d'), dict(type='LN'), dict(type='Conv1d'),
+          dict(type='LeakyReLU', negative_slope='x'),
+          dict(type='HSwish', nope=1))
 
 
 def mutations(value):

@@ -401,6 +401,12 @@ def test_data(tmp_path):
 # -- reading and the command -------------------------------------------------
 
 
+@pytest.fixture
+def fast(monkeypatch):
+    """No processes: the stack is as it is said to be."""
+    monkeypatch.setattr(doctor, 'inspect_stack', make_stack)
+
+
 @pytest.mark.parametrize('text, words', [
     ('a = (', 'SyntaxError'),
     ("_base_ = './absent.py'", 'absent.py'),
@@ -411,23 +417,29 @@ def test_configs_that_cannot_be_read(tmp_path, text, words):
     only(read_config(path, make_stack())[1], 'fatal', words)
 
 
+@pytest.mark.parametrize('text, words', [
+    ('a = 1', 'has no model'), ('model = 3', 'has no model, but model = 3'),
+    ("load_from = 'nowhere.pth'", 'has no model')])
+def test_a_config_without_a_model(fast, tmp_path, text, words):
+    path = tmp_path / 'config.py'
+    path.write_text(text)
+    found = [f for f in doctor.diagnose(path, offline=True)
+             if f.check == 'model']
+    only(found, 'fatal', words, '_base_')
+
+
 def test_a_wrong_name_of_a_config_tells_the_nearest():
     pytest.importorskip('mmdet')
     with pytest.raises(FileNotFoundError, match='retinanet_r50_fpn_1x_coco'):
         locate('mmdet::retinanet/retinanet_r50_fpn_1x_cocoo.py')
 
 
-@pytest.fixture
-def fast(monkeypatch):
-    """No processes: the stack is as it is said to be."""
-    monkeypatch.setattr(doctor, 'inspect_stack', make_stack)
-
-
 def test_exit_codes(fast, tmp_path, capsys):
     path = tmp_path / 'config.py'
-    path.write_text('a = 1')
+    model = "model = dict(type='mmattn.ResNet', depth=18)"
+    path.write_text(model)
     assert main(['doctor', str(path), '--offline']) == 0
-    path.write_text("load_from = 'nowhere.pth'")
+    path.write_text(f"{model}\nload_from = 'nowhere.pth'")
     assert main(['doctor', str(path), '--offline', '--json']) == 1
     out = capsys.readouterr().out
     found = json.loads(out[out.index('[\n'):])

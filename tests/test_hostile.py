@@ -1,10 +1,12 @@
 """Hostile files: none runs code, and none takes memory beyond its size."""
 import importlib.util
+import io
 import os
 import pickle
 import struct
 import subprocess
 import sys
+import tarfile
 import zipfile
 from pathlib import Path
 
@@ -154,6 +156,21 @@ def test_code_in_a_checkpoint_does_not_run(name, place, monkeypatch, capfd):
         assert error.value.code not in (None, 0)
     assert not Path('marker').exists()
     assert not list(Path().glob('ours.*'))
+
+
+def test_an_archive_of_torch_0_1_is_refused_unread(tmp_path, monkeypatch):
+    """torch would read its members in full, whatever it is asked for."""
+    path = tmp_path / 'x.pth'
+    data = pickle.dumps(Payload(tmp_path / 'marker'), 2)
+    with tarfile.open(path, 'w') as old:
+        for name in ('sys_info', 'storages', 'tensors', 'pickle'):
+            member = tarfile.TarInfo(name)
+            member.size = len(data)
+            old.addfile(member, io.BytesIO(data))
+    monkeypatch.setattr(torch, 'load', lambda *a, **k: pytest.fail('read'))
+    with pytest.raises(CheckpointError, match='x.pth cannot be read as a'):
+        load_checkpoint_file(str(path))
+    assert not (tmp_path / 'marker').exists()
 
 
 @pytest.mark.config

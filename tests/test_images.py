@@ -19,6 +19,8 @@ from mmengine.runner import Runner
 from PIL import Image
 from torch.utils.data import DataLoader, Dataset
 
+from mmattn.engine.configs import UsageError
+from mmattn.engine.faults import image_errors
 from mmattn.engine.images import (ImageError, LoadImageFromFile, check_images,
                                   find_kind)
 from mmattn.engine.launch import build_runner
@@ -255,6 +257,16 @@ def test_a_worker_hands_on_the_name(tmp_path):
         list(DataLoader(Files(tmp_path), num_workers=1))
 
 
+@pytest.mark.parametrize('workers', [0, 1])
+def test_the_tools_print_one_line(tmp_path, workers):
+    (tmp_path / '00.img').write_bytes(BAD['padded'][0])
+    with pytest.raises(UsageError) as error, image_errors():
+        list(DataLoader(Files(tmp_path), num_workers=workers))
+    assert str(error.value) == str(
+        ImageError.of(f'{tmp_path}/00.img',
+                      'the image is truncated: its end is missing'))
+
+
 def test_the_error_can_be_pickled():
     error = ImageError.of('a.jpg', 'why')
     assert str(pickle.loads(pickle.dumps(error))) == str(error)
@@ -420,5 +432,6 @@ def test_runs_check_and_leave_stock_names_in_their_copy(tmp_path):
     dumped, = tmp_path.glob('*.py')
     step = Config.fromfile(dumped).test_dataloader.dataset.pipeline[0]
     assert step.type == 'LoadImageFromFile'
-    with pytest.raises(ImageError, match=r'a\.jpg: the image is truncated'):
-        runner.test()
+    with pytest.raises(UsageError, match=r'a\.jpg: the image is truncated'):
+        with image_errors():
+            runner.test()

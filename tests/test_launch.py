@@ -56,6 +56,19 @@ def test_work_dir_of_command_line_then_config_then_name(tmp_path):
                 '--cfg-options', 'work_dir=d').work_dir == 'c'
 
 
+def test_deterministic_runs_have_a_cublas_workspace(tmp_path, monkeypatch):
+    name = 'CUBLAS_WORKSPACE_CONFIG'
+    # Set first, so that what load_config writes is taken back.
+    monkeypatch.setenv(name, 'x')
+    monkeypatch.delenv(name)
+    read(tmp_path, 'randomness = dict(seed=0)')
+    assert name not in os.environ
+    for own in (':4096:8', ':16:8'):
+        read(tmp_path, 'randomness = dict(deterministic=True)')
+        assert os.environ[name] == own
+        monkeypatch.setenv(name, ':16:8')
+
+
 def test_cfg_options_replace_entries(tmp_path):
     cfg = read(tmp_path, 'a = dict(b=1, c=2)', '--cfg-options', 'a.b=[3,4]')
     assert cfg.a == dict(b=[3, 4], c=2)

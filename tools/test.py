@@ -10,7 +10,8 @@ from torch.distributed.elastic.multiprocessing.errors import record
 
 import mmattn  # noqa: F401 (config lookups)
 from mmattn.checkpoints import CheckpointError, install_safe_loading
-from mmattn.engine.faults import check_writable, disk_errors, peer_errors
+from mmattn.engine.faults import (check_writable, disk_errors, image_errors,
+                                  peer_errors)
 from mmattn.engine.launch import (UsageError, build_runner, finish,
                                   load_config, make_parser, prepare_cpu,
                                   require_file, type_name)
@@ -179,7 +180,7 @@ def main() -> None:
     install_safe_loading()
     try:
         cfg, notes = prepare(args)
-        with disk_errors(cfg.work_dir), peer_errors():
+        with disk_errors(cfg.work_dir), peer_errors(), image_errors():
             run(cfg, notes, args.out)
     except (UsageError, CheckpointError) as error:
         sys.exit(f'test.py: error: {error}')

@@ -11,7 +11,8 @@ from torch.distributed.elastic.multiprocessing.errors import record
 import mmattn  # noqa: F401 (config lookups)
 from mmattn.checkpoints import CheckpointError, install_safe_loading
 from mmattn.engine.faults import (check_writable, disk_errors,
-                                  fail_on_log_errors, peer_errors)
+                                  fail_on_log_errors, image_errors,
+                                  peer_errors)
 from mmattn.engine.launch import (UsageError, build_runner, finish,
                                   load_config, lr_warning, make_parser,
                                   prepare_cpu, type_name)
@@ -147,7 +148,7 @@ def main() -> None:
     install_safe_loading()
     try:
         cfg, notes = prepare(args)
-        with disk_errors(cfg.work_dir), peer_errors():
+        with disk_errors(cfg.work_dir), peer_errors(), image_errors():
             run(cfg, notes)
     except (UsageError, CheckpointError) as error:
         sys.exit(f'train.py: error: {error}')

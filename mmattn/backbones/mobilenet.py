@@ -5,7 +5,7 @@ from typing import Any, List, NamedTuple, Optional, Sequence, Tuple, Union
 from mmcv.cnn import build_activation_layer
 from torch import Tensor, nn
 
-from ..checks import (build_conv, build_layer, build_norm, check_bool,
+from ..checks import (build_act, build_conv, build_norm, check_bool,
                       check_positive, check_positives, given, is_number,
                       make_divisible)
 from ..parts import Parts, Word
@@ -168,7 +168,7 @@ class MobileNet(Backbone):
         parts = Parts(
             conv=partial(build_conv, conv_cfg, bias=False),
             norm=partial(build_norm, norm_cfg),
-            act=partial(build_layer, 'act_cfg', activation, act_cfg),
+            act=partial(build_act, act_cfg, activation),
             attention_at='hidden',
             with_cp=with_cp)
         grid = stride_grid([row.stride for row in self.table], strides,

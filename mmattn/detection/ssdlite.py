@@ -2,13 +2,12 @@
 from typing import List, Optional, Sequence, Union
 
 import torch
-from mmcv.cnn import build_activation_layer
 from mmdet.models.task_modules import SSDAnchorGenerator
 from mmdet.registry import TASK_UTILS
 from torch import Tensor, nn
 
-from ..checks import (build_layer, build_norm, check_batch, check_init_cfg,
-                      check_positive, check_positives)
+from ..checks import (build_act, build_layer, build_norm, check_batch,
+                      check_init_cfg, check_positive, check_positives)
 from .ssd import SSDHead
 
 
@@ -156,7 +155,7 @@ class SSDLiteHead(SSDHead):
         return nn.Sequential(
             nn.Conv2d(channels, channels, 3, padding=1, groups=channels),
             build_norm(self.norm_cfg, channels)[1],
-            build_layer('act_cfg', build_activation_layer, self.act_cfg),
+            build_act(self.act_cfg),
             nn.Conv2d(channels, out_channels, 1))
 
     def _init_layers(self) -> None:

@@ -4,7 +4,7 @@ from typing import List, Optional, Union
 
 from mmengine.config import Config
 
-from .config import Case, read_config
+from .config import Case, check_model, read_config
 from .data import check_data
 from .environment import ENVIRONMENT_CHECKS
 from .finding import FATAL, OK, WARNING, Finding, run_checks
@@ -18,8 +18,8 @@ from .weights import check_weights
 __all__ = ['Finding', 'diagnose', 'FATAL', 'OK', 'WARNING']
 
 # Those that build the model come behind the one that looks names up.
-CONFIG_CHECKS = (check_types, check_weights, check_data, check_learning_rate,
-                 check_sync_bn)
+CONFIG_CHECKS = (check_model, check_types, check_weights, check_data,
+                 check_learning_rate, check_sync_bn)
 MODEL_CHECKS = (check_build, check_shapes, check_scratch)
 
 
@@ -55,7 +55,7 @@ def diagnose(config: Union[None, str, Path, Config] = None,
         return findings
     case = Case(cfg, stack, gpus, offline)
     findings += run_checks(CONFIG_CHECKS, case)
-    if not any(f.severity == FATAL and f.check in ('types', 'imports')
+    if not any(f.severity == FATAL and f.check in ('model', 'types', 'imports')
                for f in findings):
         findings += run_checks(MODEL_CHECKS, case)
     return findings

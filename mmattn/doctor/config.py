@@ -89,6 +89,18 @@ def locate(config: str) -> Path:
     raise FileNotFoundError(f'config {config!r} is not a file{hint}')
 
 
+def check_model(case: Case) -> List[Finding]:
+    """The config has a model."""
+    model = case.cfg.get('model')
+    if isinstance(model, dict):
+        return []
+    return [
+        Finding(FATAL, 'model', 'the config has no model' +
+                (f', but model = {model!r}' if model is not None else ''),
+                'give the config that trains, not one of its _base_ files')
+    ]
+
+
 def _advice(error: Exception, stack: Stack) -> str:
     text = str(error)
     names = INSTALL[stack.flavour()]

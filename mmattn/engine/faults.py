@@ -1,4 +1,4 @@
-"""Faults of disks and of other processes, told in one line each."""
+"""Faults of disks, files and other processes, told in one line each."""
 import errno
 import logging
 import os
@@ -101,3 +101,19 @@ def peer_errors() -> Iterator[None]:
             f'({str(error).splitlines()[0]}). What that process or the '
             'launcher says tells which and why; a training then goes on with '
             '--resume') from error
+
+
+@contextmanager
+def image_errors() -> Iterator[None]:
+    """Turn an image that cannot be read into one clear error.
+
+    Raises:
+        UsageError: An image of a dataset is damaged.
+    """
+    from .images import ImageError
+    try:
+        yield
+    except ImageError as error:
+        # A data loader's process puts its traceback before the message.
+        message = str(error).rpartition('ImageError: ')[2].strip()
+        raise UsageError(message) from error

@@ -127,6 +127,9 @@ def load_config(args: argparse.Namespace) -> Config:
         set_data_root(cfg, root)
     cfg.merge_from_dict(options)
     cfg.launcher = args.launcher
+    if (cfg.get('randomness') or {}).get('deterministic'):
+        # Without it PyTorch refuses matrix products on a GPU.
+        os.environ.setdefault('CUBLAS_WORKSPACE_CONFIG', ':4096:8')
     if args.work_dir is not None:
         cfg.work_dir = args.work_dir
     elif cfg.get('work_dir') is None:
