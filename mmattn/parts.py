@@ -7,6 +7,7 @@ from typing import Any, Callable, List, Optional, Sequence, Union
 from torch import nn
 
 from .attentions import Attention
+from .checks import NOT_FOR_MAPS
 from .fusions import Add, Fusion
 from .links import DCA, Link
 from .registry import MODELS
@@ -63,7 +64,7 @@ class Parts:
 def _fits(made: Any, slot: str) -> bool:
     """Whether what is registered under a name fits a config word."""
     if slot == 'conv2':  # called like one; DCN packs hide it behind *args
-        return inspect.isclass(made) and any(
+        return inspect.isclass(made) and made not in NOT_FOR_MAPS and any(
             {'out_channels', 'kernel_size'} <= set(
                 inspect.signature(base).parameters)
             for base in made.__mro__ if issubclass(base, nn.Module))
@@ -77,7 +78,8 @@ def _may_fit(made: Any, slot: str) -> bool:
     """Whether what a config gives itself, not by name, fits a config word."""
     if inspect.isclass(made):
         ours = issubclass(made, (Attention, Link))
-        return _fits(made, slot) if ours else issubclass(made, nn.Module)
+        return _fits(made, slot) if ours else (
+            issubclass(made, nn.Module) and made not in NOT_FOR_MAPS)
     return callable(made)
 
 

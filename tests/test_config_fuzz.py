@@ -52,6 +52,7 @@ NESTED = ([], (), {}, [[]], [[[]]], [None], ['x'], [0, 1], [2, 1], [1, 2, 3],
           dict(type='SE', in_channels=8), [dict(type='SE')],
           dict(type='ReLU'), dict(type='Conv2d'), dict(type='ResNet'),
           dict(type='BN1d'), dict(type='LN'), dict(type='Conv1d'),
+          dict(type=nn.Conv1d),
           dict(type='LeakyReLU', negative_slope='x'),
           dict(type='HSwish', nope=1))
 

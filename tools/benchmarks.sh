@@ -1,14 +1,15 @@
 #!/usr/bin/env bash
 # Measure the CPU rows of docs/benchmarks.md, one target after the other:
 #   bash tools/benchmarks.sh [OUT]         # all; OUT: docs/benchmarks
-#   TARGETS="1 4" bash tools/benchmarks.sh # some; 2c is target 2 compiled
+#   TARGETS="1 4" bash tools/benchmarks.sh # some; of target 2, 2c are the
+#                                          # attentions compiled, 2w networks
 # Needs mmpretrain (target 1), timm (2) and matplotlib, and a quiet machine.
 # For GPU rows: ARGUMENTS='--device cuda' bash tools/benchmarks.sh OUT
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
 OUT=${1:-docs/benchmarks}
-TARGETS=${TARGETS:-1 2 2c 3 4 5 6}
+TARGETS=${TARGETS:-1 2 2c 2w 3 4 5 6}
 THREADS=${THREADS:-2}
 ROUNDS=${ROUNDS:-20}
 mkdir -p "$OUT"
@@ -83,7 +84,12 @@ target2() {  # attentions against timm's, each over its own plain trunk
     --input 56x56 --channels 256 --batch 2
 }
 
-target2c() {  # the attentions alone, compiled: whole networks take hours
+target2w() {  # whole networks, compiled
+  measure 2_timm_networks_compiled "${ALIKE[@]}" "${THEIRS[@]}" \
+    --baseline plain 'timm plain' --batch 2 --mode inference --compile on
+}
+
+target2c() {  # the attentions alone, compiled
   local timm='timm.layers'
   measure 2_timm_compiled \
     "timm SE := $timm:SEModule(256)" 'SE := part:SE(in_channels=256)' \
