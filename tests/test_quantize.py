@@ -51,15 +51,17 @@ def waves(number, seed):
     return x + kinds[labels][:, None], labels
 
 
-def trained():
+def trained(steps=60):
     net = Classifier().train()
     optimizer = torch.optim.SGD(net.parameters(), 0.05, momentum=0.9)
-    for step in range(40):
+    decay = torch.optim.lr_scheduler.LinearLR(optimizer, 1, 0.02, steps)
+    for step in range(steps):
         x, labels = waves(32, step)
         loss = F.cross_entropy(net(x), labels)
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
+        decay.step()
     return net.eval()
 
 
