@@ -26,6 +26,7 @@ import numpy as np
 import pytest
 import torch
 from mmengine.config import Config
+from mmengine.dataset import InfiniteSampler
 from mmengine.evaluator import BaseMetric
 from mmengine.hooks import Hook
 from mmengine.model import BaseModel
@@ -396,6 +397,25 @@ def test_a_loader_without_batches_is_an_error_and_no_endless_loop():
     loader = DataLoader(Noise(), batch_size=8, drop_last=True)
     with pytest.raises(ValueError, match='gives no batch'):
         next(Batches(loader, Reading(loader, 7, 0)))
+
+
+@pytest.mark.parametrize('kind', ['AspectRatio', 'MultiDataAspectRatio'])
+def test_an_iterator_that_was_given_up_leaves_nothing(kind):
+    """mmengine 0.10.7 starts one, whose workers ask ahead."""
+    samplers = pytest.importorskip('mmdet.datasets.samplers')
+
+    class Pictures(list):
+        get_data_info = staticmethod(lambda i: dict(width=i % 2, height=1))
+        get_dataset_source = staticmethod(lambda i: 0)
+
+    pictures = Pictures(range(10))
+    args = (2, ) if kind == 'AspectRatio' else ((2, ), 1)
+    sampler = InfiniteSampler(pictures, shuffle=False)
+    batches = getattr(samplers, f'{kind}BatchSampler')(sampler, *args)
+    loader = DataLoader(pictures, batch_sampler=batches)
+    assert next(iter(batches)) == [0, 2]
+    first = next(Batches(loader, Reading(loader, 7, 0)))
+    assert first.tolist() == [0, 2]
 
 
 # -- checkpoints that are cut off -------------------------------------------

@@ -104,8 +104,13 @@ class Batches:
     def __init__(self, loader: DataLoader, reading: Reading):
         self._loader = loader
         self._reading = reading
-        # mmengine 0.10.7 has workers running, without our seeds.
+        # mmengine 0.10.7 has workers running, without our seeds. What they
+        # asked for lies in the buckets of mmdet's samplers by aspect ratio,
+        # and those wait for ever for a bucket that is full already.
         loader._iterator = None
+        for name in ('_aspect_ratio_buckets', '_buckets'):
+            for bucket in getattr(loader.batch_sampler, name, ()):
+                bucket.clear()
         self._batches = self._from(0)
 
     def _from(self, number: int) -> Iterator:
