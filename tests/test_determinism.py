@@ -192,7 +192,7 @@ LAYERS = dict(
     classifier_head=classifier_head)
 
 # Where torch 2.1 takes another way on the meta device than on a GPU.
-DIFFERENT = ('AAConv', 'resizing_fpn', 'frozen and recomputed')
+DIFFERENT = ('AAConv', 'ScaleResNet', 'resizing_fpn', 'frozen and recomputed')
 
 
 def make(name):
