@@ -62,20 +62,16 @@ class _Weighted(torch.autograd.Function):
 
 def _to_weights(product: Tensor, weights: Sequence[Tensor]) -> List[Tensor]:
     """The gradient of each weight, from the map times its own."""
-    if len(weights) == 1:
-        return [product.sum_to_size(weights[0].shape)]
+    shape = product.shape
+    if [a.shape for a in weights] == [(*shape[:3], 1),
+                                      (*shape[:2], 1, shape[3])]:
+        # Rows and columns: products of matrices, which write no map.
+        rows, columns = (a.to(product.dtype).mT for a in weights)
+        return [product @ columns, rows @ product]
     grads = []
-    for a in weights:
-        # Weights of rows and of columns make this a product of matrices.
-        others = (b.to(product.dtype) for b in weights if b is not a)
-        factors = [product, *others]
-        sides = ','.join(map(_sides, factors))
-        grads.append(
-            torch.einsum(f'{sides}->{_sides(a)}',
-                         *(t.squeeze() for t in factors)).view(a.shape))
+    for i, a in enumerate(weights):
+        part = product
+        for b in (*weights[:i], *weights[i + 1:]):
+            part = part * b
+        grads.append(part.sum_to_size(a.shape))
     return grads
-
-
-def _sides(x: Tensor) -> str:
-    """The sides along which a map varies, for ``einsum``."""
-    return ''.join(side for side, n in zip('bchw', x.shape) if n != 1)

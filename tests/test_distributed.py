@@ -106,7 +106,7 @@ def environment(**variables):
         **variables)
 
 
-def launch(folder, processes, *options):
+def launch(folder, processes, *options, gpu=False):
     """Train in ``folder``; return exit code, output and checkpoint path."""
     config = folder / 'toy.py'
     config.write_text(CONFIG)
@@ -116,7 +116,9 @@ def launch(folder, processes, *options):
     env = environment(PORT=str(port))
     arguments = ['--work-dir', str(folder / 'out'), '--cfg-options', *options,
                  f'train_dataloader.batch_size={4 // processes}']
-    if processes == 1:
+    if gpu:
+        del env['CUDA_VISIBLE_DEVICES']
+    if processes == 1 and not gpu:
         command = [sys.executable, str(TOOLS / 'train.py'), str(config)]
         env['RANK'] = '0'
     else:
@@ -164,6 +166,31 @@ def test_without_reduction_they_do_not(tmp_path, single):
     assert code == 0, output
     assert output.count('linear rule gives lr=0.1 instead of 0.2') == 1
     assert (weights(checkpoint) - single).abs().max() > 1e-3
+
+
+FLEXIBLE = ('runner_type=FlexibleRunner', 'env_cfg.cudnn_benchmark=False')
+
+
+@pytest.mark.config
+def test_the_flexible_runner_trains_and_resumes_as_the_other(
+        tmp_path, single):
+    half = tmp_path / 'out' / 'iter_2.pth'
+    for iters, start in ((2, None), (4, half)):
+        code, output, checkpoint = launch(
+            tmp_path, 1, *FLEXIBLE, 'strategy.type=SingleDeviceStrategy',
+            f'train_cfg.max_iters={iters}', f'load_from={start}',
+            f'resume={start is not None}',
+            'default_hooks.checkpoint.interval=2')
+        assert code == 0, output
+    torch.testing.assert_close(weights(checkpoint), single, rtol=0, atol=1e-6)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason='no GPU here')
+def test_fsdp_trains_as_one_process_does(tmp_path, single):
+    code, output, checkpoint = launch(
+        tmp_path, 1, *FLEXIBLE, 'strategy.type=FSDPStrategy', gpu=True)
+    assert code == 0, output
+    torch.testing.assert_close(weights(checkpoint), single, rtol=0, atol=1e-3)
 
 
 def test_error_in_one_worker_ends_the_job(tmp_path):
