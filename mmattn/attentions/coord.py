@@ -34,8 +34,7 @@ class CoordAttention(Attention):
 
     Source: Hou et al., "Coordinate Attention", arXiv:2103.02907, section
         3.2; the released code for h-swish.
-    Departs: ``F_1`` runs on the two strips before they are joined, which
-        joins fewer channels (same numbers); ``gate_init`` is ours.
+    Departs: ``gate_init`` is ours.
 
     Raises:
         ValueError: ``ratio`` or ``min_channels`` is not positive; another
@@ -70,9 +69,10 @@ class CoordAttention(Attention):
         return x.mean(3, keepdim=True), x.mean(2, keepdim=True)
 
     def transform(self, d: Tuple[Tensor, Tensor]) -> Tuple[Tensor, Tensor]:
-        rows = self.fc1(d[0])
-        columns = self.fc1(d[1]).transpose(2, 3)  # (B, C', W, 1)
-        f = self.act(self.norm(torch.cat((rows, columns), 2)))
-        rows, columns = f.split((rows.shape[2], columns.shape[2]), 2)
+        sizes = d[0].shape[2], d[1].shape[3]
+        # (B, C, H + W, 1)
+        strip = torch.cat((d[0], d[1].transpose(2, 3)), 2)
+        f = self.act(self.norm(self.fc1(strip)))
+        rows, columns = f.split(sizes, 2)
         return (self.gate(self.fc_h(rows)),
                 self.gate(self.fc_w(columns.transpose(2, 3))))
