@@ -303,6 +303,7 @@ def test_deepcopy_and_state_dict(row):
         assert all(torch.equal(*pair) for pair in zip(same(x), net(x)))
 
 
+@pytest.mark.config
 @every_row
 def test_compiles_to_one_graph(row):
     net = build_short(row)

@@ -393,6 +393,7 @@ def test_every_layout_is_tried():
     assert files == tried
 
 
+@pytest.mark.config
 @pytest.mark.parametrize('name', LAYOUTS)
 def test_tables_are_total(name):
     pytest.importorskip('mmpretrain')

@@ -50,6 +50,7 @@ def tiny_mobilenet(**words):
     return TinyMobileNet(out_indices=(0, 1), **words)
 
 
+@pytest.mark.config
 @pytest.mark.parametrize('depth_fusion', [None, DEPTHS], ids=['', 'depths'])
 @pytest.mark.parametrize('fusion', ['Add', 'AFF', 'IAFF'])
 @pytest.mark.parametrize('link', [None, dict(type='DCA')], ids=['', 'DCA'])

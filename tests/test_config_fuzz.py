@@ -478,6 +478,7 @@ def test_a_wrong_config_is_named_in_one_line(command, config, run_wrong):
     assert any(w in said for w in (config, 'cannot be read', 'no model'))
 
 
+@pytest.mark.config
 @pytest.mark.parametrize('arguments', WRONG)
 def test_wrong_arguments_end_in_one_line(arguments, run_wrong):
     assert run_wrong(*arguments.split()).strip()

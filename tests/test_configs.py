@@ -228,6 +228,7 @@ def test_parameters_are_the_published_ones(path):
     assert sum(p.numel() for p in parameters if p.requires_grad) == training
 
 
+@pytest.mark.config
 @pytest.mark.parametrize(
     'path', [path for path in CONFIGS if 'quickstart' not in path])
 def test_batch_is_the_one_of_the_file_name(path):
@@ -353,6 +354,7 @@ def shorten(cfg, factor):
             scheduler.milestones = [m // factor for m in scheduler.milestones]
 
 
+@pytest.mark.config
 @pytest.mark.parametrize('name', RECIPES)
 def test_recipe_is_the_papers(name, tmp_path):
     iterations, rates, decay, nesterov, plain_from = RECIPES[name]
@@ -512,6 +514,7 @@ def starts():
                     re.findall(r'(model\.backbone\.\S+)=(\d+)', comment))
 
 
+@pytest.mark.config
 @pytest.mark.parametrize('path, source, options', starts())
 def test_the_named_imagenet_config_starts_the_detector(path, source, options):
     ours = build_without_numbers(load(path).model.backbone).state_dict()

@@ -163,6 +163,7 @@ def gradients(net, x):
     return [p.grad.clone() for p in net.parameters()], held
 
 
+@pytest.mark.config
 @pytest.mark.skipif(not CAN_COUNT, reason='storages cannot be followed')
 @pytest.mark.parametrize('row', NETS)
 def test_recomputing_blocks_cuts_memory_and_no_number(row):

@@ -207,6 +207,7 @@ def check(name, seen):
         assert rank[name]['alone'] > OTHER
 
 
+@pytest.mark.config
 @pytest.mark.parametrize('name', FEW)
 def test_two_processes_have_the_gradients_of_one(name, few):
     check(name, few)

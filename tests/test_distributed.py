@@ -148,6 +148,7 @@ def single(tmp_path_factory):
     return weights(checkpoint)
 
 
+@pytest.mark.config
 def test_two_processes_train_as_one(tmp_path, single):
     code, output, checkpoint = launch(tmp_path, 2)
     assert code == 0, output
@@ -158,6 +159,7 @@ def test_two_processes_train_as_one(tmp_path, single):
         weights(checkpoint), single, rtol=0, atol=1e-5)
 
 
+@pytest.mark.config
 def test_without_reduction_they_do_not(tmp_path, single):
     """The test above would notice; a user's wrapper and warning arrive."""
     code, output, checkpoint = launch(
@@ -193,6 +195,7 @@ def test_fsdp_trains_as_one_process_does(tmp_path, single):
     torch.testing.assert_close(weights(checkpoint), single, rtol=0, atol=1e-3)
 
 
+@pytest.mark.config
 def test_error_in_one_worker_ends_the_job(tmp_path):
     code, output, checkpoint = launch(tmp_path, 2, 'model.fail_on=1')
     assert code != 0

@@ -284,6 +284,7 @@ def test_a_toolbox_that_is_absent_or_broken(case):
          'fatal', 'cannot be imported')
 
 
+@pytest.mark.config
 @pytest.mark.parametrize('base, text, words', [
     (RETINANET, 'model = dict(neck=dict(in_channels=[64, 128, 256, 512]))',
      ['model.neck', '[64, 128, 256, 512]', '[256, 512, 1024, 2048]']),

@@ -75,6 +75,7 @@ class Resizes(nn.Module):
 
 
 # The examples are repeated, have pooled sides of 1, are interpolated.
+@pytest.mark.config
 @pytest.mark.parametrize('suffix,example', [
     ('.pt', (56, 84)), ('.pt2', (7, 9)), ('.onnx', SIZE)])
 def test_resizing_is_exported_for_any_size(tmp_path, suffix, example):
@@ -98,6 +99,7 @@ def test_every_backbone_is_in_the_table():
     assert registered == set(tables.BACKBONES)
 
 
+@pytest.mark.config
 @pytest.mark.parametrize('row,suffix', [
     (('backbone', 'ResNet'), '.pt'), (('backbone', 'ResNet'), '.pt2'),
     (('part', 'CBAM'), '.pt'), (('part', 'CBAM'), '.onnx')])

@@ -476,6 +476,7 @@ def starts(net):
     return state(net)
 
 
+@pytest.mark.config
 @pytest.mark.parametrize('zero_init_residual', [True, False])
 @every_case
 def test_same_start(host, name, options, zero_init_residual):

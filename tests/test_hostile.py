@@ -189,6 +189,7 @@ def test_code_does_not_run_from_the_command_line(arguments, place):
     assert not Path('marker').exists()
 
 
+@pytest.mark.config
 def test_the_doctor_does_not_open_checkpoints(place):
     Path('c.py').write_text(Path('c.py').read_text() + "load_from = 'x.pth'")
     cli.main(['doctor', 'c.py', '--offline', '--cfg-options',

@@ -277,6 +277,7 @@ def test_the_error_can_be_pickled():
 OURS = 'mmattn.LoadImageFromFile'
 
 
+@pytest.mark.config
 @pytest.mark.parametrize('scope', ['mmdet', 'mmseg', 'mmpretrain'])
 @pytest.mark.parametrize('kind', [
     'LoadImageFromFile', 'mmcv.LoadImageFromFile',
@@ -353,6 +354,7 @@ def case(request, tmp_path):
     return tmp_path / data / file, build
 
 
+@pytest.mark.config
 @pytest.mark.parametrize('workers', [0, 2])
 def test_training_reads_what_loses_something_and_says_so(case, workers, log):
     path, build = case
@@ -377,6 +379,7 @@ def test_training_reads_what_loses_something_and_says_so(case, workers, log):
         assert len(log()) == said
 
 
+@pytest.mark.config
 @pytest.mark.parametrize('workers', [0, 2])
 def test_training_names_a_bad_image(case, workers):
     path, build = case
@@ -389,6 +392,7 @@ def test_training_names_a_bad_image(case, workers):
         assert BAD[name][1] in str(error.value)
 
 
+@pytest.mark.config
 @pytest.mark.parametrize('case', ['mmseg'], indirect=True)
 def test_training_names_a_bad_label_map(case):
     path, build = case

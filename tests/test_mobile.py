@@ -140,6 +140,7 @@ def test_deepcopy_state_dict_and_checkpointing(row):
     assert torch.equal(*gradients)
 
 
+@pytest.mark.config
 @pytest.mark.parametrize('row', ['SK-MobileNetV2', 'MobileNeXt'])
 def test_compiles_to_one_graph(row):
     options = {}
@@ -151,6 +152,7 @@ def test_compiles_to_one_graph(row):
     assert all(torch.equal(*pair) for pair in zip(compiled(x), net(x)))
 
 
+@pytest.mark.config
 @every_row
 def test_can_be_traced(row):
     net = randomise(build(row)).eval()
@@ -376,6 +378,7 @@ SIZES = [
 ]
 
 
+@pytest.mark.config
 @pytest.mark.parametrize('cls, words, parameters', SIZES)
 def test_published_sizes(cls, words, parameters):
     with torch.device('meta'):

@@ -151,6 +151,7 @@ def check(model):
                     f"{row[key]['Convention']}")
 
 
+@pytest.mark.config
 @pytest.mark.parametrize(
     'model', [metafile['Models'][0] for metafile in METAFILES], ids=name)
 def test_the_first_of_each_folder_is_as_measured(model):

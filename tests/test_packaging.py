@@ -104,6 +104,7 @@ def offline(code):
         env=dict(os.environ, PYTHONPATH=str(ROOT)))
 
 
+@pytest.mark.config
 def test_imports_and_the_command_need_no_network():
     for name in ('mmdet', 'mmseg', 'mmpretrain'):
         pytest.importorskip(name)

@@ -238,6 +238,7 @@ def test_an_attention_inside_the_blocks(row):
     assert sizes(outs) == SIZES.get(row, USUAL)
 
 
+@pytest.mark.config
 @every_row
 def test_can_be_traced(row):
     net = randomise(ROWS[row](**words_for(row))).double().eval()
@@ -302,6 +303,7 @@ own_row = pytest.mark.parametrize(
     'row', ['BLResNet', 'ScaleResNet', 'LIPResNet'])
 
 
+@pytest.mark.config
 @own_row
 def test_copies_are_equal(row):
     net = randomise(ROWS[row](**words_for(row))).eval()

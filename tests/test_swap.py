@@ -184,6 +184,7 @@ def test_stock_configs_are_found(config):
     assert get_config(config).default_scope == name
 
 
+@pytest.mark.config
 @pytest.mark.parametrize('scope', ['mmdet', 'mmseg', 'mmpretrain', 'mmengine'])
 def test_builds_in_every_scope_without_an_import(scope):
     pytest.importorskip(scope)
