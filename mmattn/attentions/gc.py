@@ -65,12 +65,9 @@ class GC(Attention):
         nn.init.zeros_(self.fc2.bias)
 
     def extract(self, x: Tensor) -> Tensor:
-        flat = x.flatten(2)
-        # A convolution to one channel takes ten times as long on a CPU.
-        logits = self.mask.weight.flatten(1) @ flat + self.mask.bias
-        weights = logits.softmax(2)  # (B, 1, HW)
+        weights = self.mask(x).flatten(2).softmax(2)  # (B, 1, HW)
         # This way round the product reads the map row by row.
-        context = weights.to(x.dtype) @ flat.transpose(1, 2)
+        context = weights.to(x.dtype) @ x.flatten(2).transpose(1, 2)
         return context.transpose(1, 2).unsqueeze(-1)
 
     def transform(self, d: Tensor) -> Tensor:
