@@ -9,6 +9,7 @@ from typing import Any, Iterator, List, Optional, Tuple, Union
 from mmengine.config import Config
 from mmengine.utils import import_modules_from_strings
 
+from ..engine.configs import UsageError, require_model
 from .environment import INSTALL
 from .finding import FATAL, Finding, one_line
 from .stack import TOOLBOXES, Stack
@@ -91,14 +92,14 @@ def locate(config: str) -> Path:
 
 def check_model(case: Case) -> List[Finding]:
     """The config has a model."""
-    model = case.cfg.get('model')
-    if isinstance(model, dict):
-        return []
-    return [
-        Finding(FATAL, 'model', 'the config has no model' +
-                (f', but model = {model!r}' if model is not None else ''),
-                'give the config that trains, not one of its _base_ files')
-    ]
+    try:
+        require_model(case.cfg)
+    except UsageError as error:
+        return [
+            Finding(FATAL, 'model', str(error),
+                    'give the config that trains, not one of its _base_ files')
+        ]
+    return []
 
 
 def _advice(error: Exception, stack: Stack) -> str:

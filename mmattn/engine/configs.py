@@ -46,5 +46,8 @@ def read_config(path: str) -> Config:
 
 def require_model(cfg: Config) -> None:
     """Raise UsageError unless a config has a model."""
-    if not isinstance(cfg.get('model'), dict):
-        raise UsageError(f'config {cfg.filename} has no model')
+    model = cfg.get('model')
+    if not isinstance(model, dict):
+        raise UsageError(
+            f'config {cfg.filename} has no model' +
+            (f', but model = {model!r}' if model is not None else ''))
